@@ -1,0 +1,168 @@
+package bufsock
+
+import (
+	"bytes"
+	"math/bits"
+	"sync"
+)
+
+// A buffer is a queue of bytes in one piece of memory: they are added behind w
+// and taken from r. Memory of up to 1 MiB comes from a pool and goes back to
+// it; none of it is ever handed to a caller.
+//
+// A nil *buffer is an empty one. An idle socket has two of those.
+type buffer struct {
+	mem  []byte
+	r, w int
+
+	// No match of the search called key begins in the first searched bytes.
+	key      []byte
+	searched int
+}
+
+// Pooled memory comes in classes. Class k serves 1<<k bytes and has an eighth
+// more, so that the unread end of one read and a whole new one fit together.
+const (
+	minClass = 9
+	maxClass = 20
+)
+
+var pools [maxClass + 1]sync.Pool
+
+func room(class int) int { return 1<<class + 1<<(class-3) }
+
+func classOf(n int) int { return max(bits.Len(uint(max(n, 1)-1)), minClass) }
+
+// newBuffer returns an empty buffer with room for at least n bytes.
+func newBuffer(n int) *buffer {
+	k := classOf(n)
+	if k > maxClass {
+		return &buffer{mem: make([]byte, n)}
+	}
+	if b, ok := pools[k].Get().(*buffer); ok {
+		return b
+	}
+	return &buffer{mem: make([]byte, room(k))}
+}
+
+// free gives the memory back. The buffer must not be used afterwards.
+func (b *buffer) free() {
+	b.r, b.w, b.searched = 0, 0, 0
+	if k := bits.Len(uint(len(b.mem))) - 1; k <= maxClass && len(b.mem) == room(k) {
+		pools[k].Put(b)
+	}
+}
+
+func (b *buffer) len() int {
+	if b == nil {
+		return 0
+	}
+	return b.w - b.r
+}
+
+// bytes returns what is queued. It is valid until the buffer changes.
+func (b *buffer) bytes() []byte {
+	if b == nil {
+		return nil
+	}
+	return b.mem[b.r:b.w]
+}
+
+// consume takes the first n bytes away.
+func (b *buffer) consume(n int) {
+	if n > 0 {
+		b.r += n
+		b.searched = 0
+	}
+}
+
+// reserve returns room for n bytes behind the queued ones, or for fewer if
+// that saves moving them, but never for less than half of n. What is written
+// there is added by commit.
+func (b *buffer) reserve(n int) []byte {
+	if len(b.mem)-b.w < n && b.r > 0 && b.len() <= b.r {
+		b.w = copy(b.mem, b.bytes())
+		b.r = 0
+	}
+	if len(b.mem)-b.w < (n+1)/2 {
+		b.move(b.grown(n))
+	}
+	return b.mem[b.w:min(b.w+n, len(b.mem))]
+}
+
+func (b *buffer) commit(n int) { b.w += n }
+
+// move puts the queued bytes into memory with room for n bytes.
+func (b *buffer) move(n int) {
+	next := newBuffer(n)
+	next.w = copy(next.mem, b.bytes())
+	b.swap(next)
+	next.free()
+}
+
+// swap exchanges the queued bytes and their memory with other.
+func (b *buffer) swap(other *buffer) {
+	b.mem, other.mem = other.mem, b.mem
+	b.r, other.r = other.r, b.r
+	b.w, other.w = other.w, b.w
+}
+
+// append adds a copy of p.
+func (b *buffer) append(p []byte) {
+	if len(b.mem)-b.w < len(p) {
+		b.move(b.grown(len(p)))
+	}
+	b.w += copy(b.mem[b.w:], p)
+}
+
+// insert adds a copy of p behind the first at queued bytes. It neither moves
+// queued bytes within their memory nor gives that back, because a write to the
+// connection may be reading it.
+func (b *buffer) insert(at int, p []byte) {
+	if at == b.len() && len(b.mem)-b.w >= len(p) {
+		b.w += copy(b.mem[b.w:], p)
+		return
+	}
+	queued := b.bytes()
+	next := newBuffer(b.grown(len(p)))
+	next.w = copy(next.mem, queued[:at])
+	next.w += copy(next.mem[next.w:], p)
+	next.w += copy(next.mem[next.w:], queued[at:])
+	b.swap(next)
+}
+
+// grown returns the room to ask for when n bytes are to be added: enough, and
+// twice of what is there, so that adding stays linear.
+func (b *buffer) grown(n int) int { return b.len() + max(n, b.len()) }
+
+// tidy gives memory back that the queued bytes no longer need, and returns nil
+// if there are none.
+func (b *buffer) tidy() *buffer {
+	if b == nil {
+		return nil
+	}
+	if b.r == b.w {
+		b.free()
+		return nil
+	}
+	if len(b.mem) > 2<<maxClass && b.len() < len(b.mem)/8 {
+		b.move(b.len())
+	}
+	return b
+}
+
+// resume returns where to go on with the search called key.
+func (b *buffer) resume(key []byte) int {
+	if b == nil || b.searched == 0 || !bytes.Equal(b.key, key) {
+		return 0
+	}
+	return b.searched
+}
+
+// suspend notes how far the search called key has come.
+func (b *buffer) suspend(key []byte, searched int) {
+	if b != nil && searched > 0 {
+		b.key = append(b.key[:0], key...)
+		b.searched = searched
+	}
+}

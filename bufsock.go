@@ -1,0 +1,534 @@
+// Package bufsock wraps a [net.Conn] for people who parse a protocol: it
+// receives until a delimiter, an exact size or the end of the stream, with a
+// limit on every message and one timeout on every call, and it loses nothing
+// when something goes wrong.
+//
+// [NewBufferedSocket] wraps a connection, [Dial] opens one. Most programs want
+// [BufferedSocket.RecvUntil], [BufferedSocket.RecvSize] and
+// [BufferedSocket.Send]; [BufferedSocket.Messages] ranges over delimited
+// messages. [NetstringSocket] frames messages as netstrings.
+//
+//	s := bufsock.NewBufferedSocket(conn, bufsock.WithTimeout(5*time.Second))
+//	line, err := s.RecvUntil([]byte("\r\n"))
+//
+// # Three laws
+//
+// Conservation: no byte is lost, repeated or reordered, whatever happens: a
+// timeout, a cancellation, the end of the stream, a reset, a limit, a bad
+// argument, a panic in a callback. The bytes taken from the connection are the
+// bytes returned and those in the receive buffer. A receive that fails consumes
+// nothing, and the same call made again goes on where it was, without searching
+// again what it has searched. A send that fails leaves exactly the unsent bytes
+// in the send buffer.
+//
+// Segmentation independence: results and errors depend on the bytes of the
+// stream, never on how the network cut them. Exempt are Recv and Read, which
+// return what is there, the moment at which a timeout falls, and the counts of
+// buffered bytes in errors. Limits are exact. A message that is too long or
+// malformed fails as soon as that can be known, without waiting for more.
+//
+// One deadline per call: the timeout bounds the whole call, with the wait for
+// another goroutine's call, every refill and every partial write. It does not
+// start again when bytes trickle in.
+//
+// # Timeouts
+//
+// Every Recv… and Send… call has a timeout: the one given with [WithTimeout],
+// else that of the socket, which is [DefaultTimeout] unless set. With
+// [NoTimeout] it waits for ever, with [NonBlocking] it does not wait: it takes
+// what the kernel holds or has room for, and fails with a *TimeoutError that
+// matches [ErrWouldBlock] if that is not enough. On TCP and Unix sockets on
+// Unix systems that is one non-blocking attempt; on other connections (a
+// tls.Conn, a net.Pipe) and on other systems it waits at most a millisecond.
+//
+// [WithContext] ends a call when a context is done. Bytes that have arrived win
+// over the cancellation, and the connection stays usable.
+//
+// Deadlines set with SetDeadline, SetReadDeadline and SetWriteDeadline bound
+// these calls, too, whichever ends first, and are left as they were set. They
+// alone bound Read, Write, WriteTo and ReadFrom, as those of any net.Conn. Set
+// them on the socket and not on the connection below it, whose deadlines the
+// socket changes while a call waits.
+//
+// A call that is answered from the buffer looks at no clock and touches no
+// deadline.
+//
+// # Limits
+//
+// The max size bounds a message: that of RecvUntil and RecvUntilAny with its
+// delimiter, the token of RecvSplit, everything that RecvClose returns, the
+// payload of a netstring. It is [DefaultMaxSize] unless set. A message too long
+// is not consumed. Memory follows the bytes that have come, never a size that
+// was only announced.
+//
+// # Errors
+//
+//   - [*TimeoutError]: the call's time was up. The same call made again goes on.
+//   - [*ConnectionClosedError]: the peer ended the stream. It matches [io.EOF]
+//     between messages and [io.ErrUnexpectedEOF] inside one.
+//   - [*MessageTooLongError]: the limit.
+//   - [*NetstringProtocolError], [*NetstringInvalidSizeError] and
+//     [*NetstringMessageTooLongError]: not a netstring, or too long.
+//   - The cause of the context, if that was canceled.
+//   - An error that matches [net.ErrClosed], after Close.
+//   - An error that matches [ErrInvalidArgument], and nothing was touched.
+//
+// What else the connection reports, such as a reset, is returned as it is.
+// Error texts quote at most 32 foreign bytes and never show a payload.
+//
+// # Goroutines
+//
+// Any number of goroutines may call anything. One receive and one send run at
+// a time, each side for itself, and the others wait their turn, first come,
+// first served, within their own timeout. A blocked receive never holds up a
+// send, nor a blocked send a receive. Close, CloseRead, CloseWrite, the setters,
+// the deadline methods, RecvBuffer, Buffered and SendBuffer do not wait.
+//
+// # When not to use it
+//
+// To read a stream that cannot stall, such as a file, use [bufio]. To parse a
+// protocol that has a library, use the library.
+package bufsock
+
+import (
+	"context"
+	"errors"
+	"math"
+	"net"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// Defaults, and the special values of timeouts and sizes.
+const (
+	DefaultTimeout = 10 * time.Second
+	DefaultMaxSize = 32 << 10 // bytes
+
+	NoTimeout   time.Duration = -1 // wait for ever, as any negative duration
+	NonBlocking time.Duration = 0  // never wait
+	NoLimit                   = -1 // no max size, as any negative size
+)
+
+const (
+	defaultReadSize = 32 << 10
+	maxReadSize     = 1 << 30
+)
+
+// An Option changes one thing about a socket, when it is passed to a
+// constructor, or about one call. It is a plain value; passing options
+// allocates nothing. Of two that set the same thing the later one counts.
+//
+// A constructor panics if it is given an option that is meant for calls, or a
+// bad value. A call returns an error that matches [ErrInvalidArgument] if it
+// has no use for an option, rather than ignore what was asked.
+type Option struct {
+	kind optionKind
+	n    int64
+	ctx  context.Context
+	dst  []byte
+}
+
+type optionKind uint8
+
+// These are bits, so that a call can say which of them it takes.
+const (
+	optTimeout optionKind = 1 << iota
+	optMaxSize
+	optReadSize
+	optContext
+	optDelimiter
+	optAppend
+
+	optWait    = optTimeout | optContext
+	optMessage = optWait | optAppend
+	optNew     = optTimeout | optMaxSize | optReadSize
+)
+
+func (k optionKind) String() string {
+	switch k {
+	case optTimeout:
+		return "WithTimeout"
+	case optMaxSize:
+		return "WithMaxSize"
+	case optReadSize:
+		return "WithReadSize"
+	case optContext:
+		return "WithContext"
+	case optDelimiter:
+		return "WithDelimiter"
+	case optAppend:
+		return "AppendTo"
+	}
+	return "the zero Option"
+}
+
+// WithTimeout sets the timeout of the socket, in a constructor, or of the
+// call: [NoTimeout], [NonBlocking], or a duration that bounds the whole call.
+func WithTimeout(d time.Duration) Option { return Option{kind: optTimeout, n: int64(d)} }
+
+// WithMaxSize sets the max size of the socket, in a constructor, or of the
+// call, in bytes; [NoLimit] for none. Zero admits only empty results.
+func WithMaxSize(n int) Option { return Option{kind: optMaxSize, n: int64(n)} }
+
+// WithReadSize sets how many bytes are asked of the connection per read, 32 KiB
+// by default. It is for constructors only. The size must be from 1 byte to 1 GiB.
+func WithReadSize(n int) Option { return Option{kind: optReadSize, n: int64(n)} }
+
+// WithContext ends the call when ctx is done, also while it waits for its
+// turn. The error matches the cause of ctx; if the deadline of ctx has passed,
+// it is a *TimeoutError that matches [context.DeadlineExceeded]. The call's
+// timeout holds as well, whichever ends first.
+func WithContext(ctx context.Context) Option { return Option{kind: optContext, ctx: ctx} }
+
+// WithDelimiter makes RecvUntil, RecvUntilAny and Messages keep the delimiter
+// at the end of the message.
+func WithDelimiter() Option { return Option{kind: optDelimiter} }
+
+// AppendTo makes the call append the message to dst and return that, instead
+// of allocating. If it fails it returns dst as it was; the memory behind dst,
+// up to its capacity, may have been written to.
+func AppendTo(dst []byte) Option { return Option{kind: optAppend, dst: dst} }
+
+// A BufferedSocket is a net.Conn with a receive buffer, a send buffer, a limit
+// on every message and a timeout on every call. Create it with
+// [NewBufferedSocket] or [Dial].
+//
+// While it waits for bytes on a TCP or Unix socket and has none, it holds no
+// buffer.
+//
+// It is safe for use by any number of goroutines; see the package
+// documentation for how calls are ordered.
+type BufferedSocket struct {
+	conn     net.Conn        // changed with both locks held
+	raw      syscall.RawConn // its descriptor, or nil; changed with conn
+	timeout  atomic.Int64
+	maxSize  atomic.Int64
+	user     atomic.Pointer[userDeadlines]
+	readSize int32
+	recv     half
+	send     half
+	end      error // what every further read would return; guarded by recv
+}
+
+var _ net.Conn = (*BufferedSocket)(nil)
+
+// NewBufferedSocket returns a socket on conn. It takes the options
+// [WithTimeout], [WithMaxSize] and [WithReadSize], and panics if conn is nil or
+// an option is of no use. The connection must not be read or written by others
+// from then on.
+func NewBufferedSocket(conn net.Conn, opts ...Option) *BufferedSocket {
+	if conn == nil {
+		panic("bufsock: NewBufferedSocket: nil connection")
+	}
+	s := &BufferedSocket{readSize: defaultReadSize}
+	s.timeout.Store(int64(DefaultTimeout))
+	s.maxSize.Store(DefaultMaxSize)
+	s.configure("NewBufferedSocket", opts)
+	s.use(conn)
+	return s
+}
+
+// Dial connects to the address and returns a socket on the connection. The
+// timeout of the socket bounds connecting, too, as does ctx. See [net.Dial]
+// for network and address, and [NewBufferedSocket] for opts.
+//
+// If the time is up it returns a *TimeoutError, if ctx is canceled an error
+// that matches its cause, else the error of [net.Dialer.DialContext].
+func Dial(ctx context.Context, network, address string, opts ...Option) (*BufferedSocket, error) {
+	if ctx == nil {
+		return nil, invalid("Dial", "nil context")
+	}
+	s := &BufferedSocket{readSize: defaultReadSize}
+	s.timeout.Store(int64(DefaultTimeout))
+	s.maxSize.Store(DefaultMaxSize)
+	s.configure("Dial", opts)
+
+	timeout := s.Timeout()
+	d := net.Dialer{Timeout: timeout}
+	switch {
+	case timeout < 0:
+		d.Timeout = 0
+	case timeout == 0:
+		d.Timeout = grace
+	}
+	conn, err := d.DialContext(ctx, network, address)
+	if err == nil {
+		s.use(conn)
+		return s, nil
+	}
+	c := call{op: "Dial", timeout: timeout, ctx: ctx, cause: err}
+	if e, ok := errors.AsType[net.Error](err); c.canceled() || ok && e.Timeout() && !errors.Is(err, syscall.ETIMEDOUT) {
+		return nil, c.timeUp(0, want{})
+	}
+	return nil, err
+}
+
+// configure applies the options of a constructor.
+func (s *BufferedSocket) configure(op string, opts []Option) {
+	for _, o := range opts {
+		switch {
+		case o.kind&optNew == 0:
+			panic("bufsock: " + op + ": " + o.kind.String() + " is an option of calls, not of constructors")
+		case o.kind == optTimeout:
+			s.SetTimeout(time.Duration(o.n))
+		case o.kind == optMaxSize:
+			s.SetMaxSize(int(o.n))
+		case o.n < 1 || o.n > maxReadSize:
+			panic("bufsock: " + op + ": WithReadSize wants 1 byte to 1 GiB")
+		default:
+			s.recv.mu.Lock()
+			s.readSize = int32(o.n)
+			s.recv.mu.Unlock()
+		}
+	}
+}
+
+// use puts the socket on conn. Nobody else may be using it.
+func (s *BufferedSocket) use(conn net.Conn) {
+	s.conn, s.raw = conn, descriptor(conn)
+	s.recv.try, s.send.try = nil, nil
+	if s.raw != nil {
+		s.recv.try, s.send.try = s.tryRead, s.tryWrite
+	}
+	s.end = nil
+}
+
+// prepare reads the options of a call, of which it takes those in accept.
+func (c *call) prepare(s *BufferedSocket, opts []Option, accept optionKind) error {
+	c.timeout = time.Duration(s.timeout.Load())
+	c.max = int(s.maxSize.Load())
+	var err error
+	for i := range opts {
+		o := &opts[i]
+		switch o.kind & accept {
+		case optTimeout:
+			c.timeout = time.Duration(o.n)
+		case optMaxSize:
+			c.max = int(o.n)
+		case optContext:
+			c.ctx = o.ctx
+			if o.ctx == nil {
+				err = invalid(c.op, "WithContext wants a context that is not nil")
+			}
+		case optDelimiter:
+			c.keepDelim = true
+		case optAppend:
+			c.dst, c.appending = o.dst, true
+		default:
+			err = invalid(c.op, "%v does not apply to this call", o.kind)
+		}
+	}
+	return err
+}
+
+// Timeout returns the timeout of calls that are given none.
+func (s *BufferedSocket) Timeout() time.Duration { return time.Duration(s.timeout.Load()) }
+
+// SetTimeout sets the timeout of calls that are given none: [NoTimeout], or
+// any negative duration, [NonBlocking], or a duration that bounds the whole
+// call. It does not change that of a call under way.
+func (s *BufferedSocket) SetTimeout(d time.Duration) { s.timeout.Store(int64(max(d, NoTimeout))) }
+
+// SetBlocking sets the timeout to [NoTimeout] if blocking is true, else to
+// [NonBlocking].
+func (s *BufferedSocket) SetBlocking(blocking bool) {
+	if blocking {
+		s.SetTimeout(NoTimeout)
+	} else {
+		s.SetTimeout(NonBlocking)
+	}
+}
+
+// MaxSize returns the max size of calls that are given none, in bytes, or
+// [NoLimit].
+func (s *BufferedSocket) MaxSize() int { return int(s.maxSize.Load()) }
+
+// SetMaxSize sets the max size of calls that are given none, in bytes;
+// [NoLimit], or any negative size, for no limit. It does not change that of a
+// call under way.
+func (s *BufferedSocket) SetMaxSize(n int) { s.maxSize.Store(int64(max(n, NoLimit))) }
+
+// limit returns the max size as a number to compare with.
+func (c *call) limit() int {
+	if c.max < 0 {
+		return math.MaxInt
+	}
+	return c.max
+}
+
+// Close closes the connection. Calls that are blocked return an error that
+// matches [net.ErrClosed], as do all calls from then on. Both buffers are
+// emptied; what is in the send buffer is not sent, so call Flush first. Close
+// does not wait for other calls, and may be called again: it then returns nil.
+func (s *BufferedSocket) Close() error {
+	first := s.recv.close()
+	s.send.close()
+	if !first {
+		return nil
+	}
+	return s.NetConn().Close()
+}
+
+// close marks the half as closed and reports whether it was not yet.
+func (h *half) close() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.closed {
+		return false
+	}
+	h.closed = true
+	h.notifyAll()
+	if !h.busy {
+		h.tidy()
+	}
+	return true
+}
+
+// isClosed returns an error after Close.
+func (h *half) isClosed(op string) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.closed {
+		return &closedError{op}
+	}
+	return nil
+}
+
+// Upgrade puts another connection under the socket: the one that wrap returns
+// for the present one, such as tls.Client(conn, config) after STARTTLS. The
+// deadlines that were set hold for it, too.
+//
+// It waits for its turn on both sides, within the timeout of the socket, and
+// fails with an error that matches [ErrBufferedData] if either buffer holds
+// bytes: plaintext that came before the upgrade must never be read as if it had
+// come through TLS (CVE-2011-0411). If it fails, or wrap does, or wrap panics,
+// nothing has changed. wrap must use the connection that it is given, and not
+// the socket, whose calls wait until wrap has returned; Close does not.
+func (s *BufferedSocket) Upgrade(wrap func(net.Conn) (net.Conn, error)) error {
+	if wrap == nil {
+		return invalid("Upgrade", "nil function")
+	}
+	in := call{op: "Upgrade", timeout: s.Timeout()}
+	if err := s.hold(&in, &s.recv); err != nil {
+		return err
+	}
+	defer s.release(&in, &s.recv)
+	out := call{op: "Upgrade", timeout: in.timeout, until: in.until}
+	if err := s.hold(&out, &s.send); err != nil {
+		return err
+	}
+	defer s.release(&out, &s.send)
+
+	received, unsent := s.Buffered(), len(s.SendBuffer())
+	if received > 0 || unsent > 0 {
+		return &usageError{"Upgrade", "refused, because " + byteCount(received) + " received and " +
+			byteCount(unsent) + " unsent belong to the present connection", ErrBufferedData}
+	}
+	conn, err := wrap(s.conn)
+	if err != nil {
+		return err
+	}
+	if conn == nil {
+		return invalid("Upgrade", "the function returned neither a connection nor an error")
+	}
+	return s.replaceConn(conn)
+}
+
+// replaceConn puts the socket on conn. The caller has both turns.
+func (s *BufferedSocket) replaceConn(conn net.Conn) error {
+	s.recv.mu.Lock()
+	defer s.recv.mu.Unlock()
+	s.send.mu.Lock()
+	defer s.send.mu.Unlock()
+	if s.recv.closed {
+		conn.Close()
+		return &closedError{"Upgrade"}
+	}
+	if d := s.user.Load(); d != nil {
+		if err := errors.Join(conn.SetReadDeadline(d.read), conn.SetWriteDeadline(d.write)); err != nil {
+			return err
+		}
+	}
+	s.use(conn)
+	return nil
+}
+
+// NetConn returns the wrapped connection. Bytes in the receive buffer are not
+// seen by its Read, and deadlines set on it are not known to the socket.
+func (s *BufferedSocket) NetConn() net.Conn {
+	s.recv.mu.Lock()
+	defer s.recv.mu.Unlock()
+	return s.conn
+}
+
+// LocalAddr returns the local address of the connection.
+func (s *BufferedSocket) LocalAddr() net.Addr { return s.NetConn().LocalAddr() }
+
+// RemoteAddr returns the remote address of the connection.
+func (s *BufferedSocket) RemoteAddr() net.Addr { return s.NetConn().RemoteAddr() }
+
+// SetDeadline sets the read and the write deadline; see [net.Conn].
+func (s *BufferedSocket) SetDeadline(t time.Time) error {
+	if err := s.setUserDeadline("SetDeadline", &s.recv, t); err != nil {
+		return err
+	}
+	return s.setUserDeadline("SetDeadline", &s.send, t)
+}
+
+// SetReadDeadline sets the deadline of receives, those that are blocked
+// included; the zero time means none. It bounds Read and WriteTo alone, and
+// the Recv… calls together with their timeout. Bytes in the receive buffer are
+// returned even if it has passed.
+func (s *BufferedSocket) SetReadDeadline(t time.Time) error {
+	return s.setUserDeadline("SetReadDeadline", &s.recv, t)
+}
+
+// SetWriteDeadline sets the deadline of sends, those that are blocked
+// included; the zero time means none. It bounds Write and ReadFrom alone, and
+// the Send… calls together with their timeout.
+func (s *BufferedSocket) SetWriteDeadline(t time.Time) error {
+	return s.setUserDeadline("SetWriteDeadline", &s.send, t)
+}
+
+// SyscallConn gives access to the descriptor of the connection, for socket
+// options. The error matches [errors.ErrUnsupported] if there is none. What is
+// read and written through it passes the buffers by.
+func (s *BufferedSocket) SyscallConn() (syscall.RawConn, error) {
+	if err := s.recv.isClosed("SyscallConn"); err != nil {
+		return nil, err
+	}
+	conn := s.NetConn()
+	if c, ok := conn.(syscall.Conn); ok {
+		return c.SyscallConn()
+	}
+	return nil, unsupported("SyscallConn", conn)
+}
+
+// CloseRead closes the reading side of the connection. What is in the receive
+// buffer can still be received. The error matches [errors.ErrUnsupported] if
+// the connection cannot do that.
+func (s *BufferedSocket) CloseRead() error {
+	if err := s.recv.isClosed("CloseRead"); err != nil {
+		return err
+	}
+	conn := s.NetConn()
+	if c, ok := conn.(interface{ CloseRead() error }); ok {
+		return c.CloseRead()
+	}
+	return unsupported("CloseRead", conn)
+}
+
+// CloseWrite closes the writing side of the connection: the peer reads the end
+// of the stream. What is in the send buffer is not sent, so call Flush first.
+// The error matches [errors.ErrUnsupported] if the connection cannot do that.
+func (s *BufferedSocket) CloseWrite() error {
+	if err := s.send.isClosed("CloseWrite"); err != nil {
+		return err
+	}
+	conn := s.NetConn()
+	if c, ok := conn.(interface{ CloseWrite() error }); ok {
+		return c.CloseWrite()
+	}
+	return unsupported("CloseWrite", conn)
+}

@@ -1,0 +1,351 @@
+package bufsock
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"time"
+)
+
+// Sentinel errors, to be tested with [errors.Is].
+var (
+	// ErrWouldBlock is matched by the *TimeoutError of a call made with
+	// [NonBlocking] that could not finish without waiting.
+	ErrWouldBlock = errors.New("bufsock: operation would block")
+
+	// ErrInvalidArgument is matched by the error of a call that was given
+	// something it cannot work with: an empty delimiter, a negative size, an
+	// option that does not apply to it. Such a call has touched nothing.
+	ErrInvalidArgument = errors.New("bufsock: invalid argument")
+
+	// ErrBufferedData is matched by the error of [BufferedSocket.Upgrade] when
+	// a buffer of the socket still holds bytes.
+	ErrBufferedData = errors.New("bufsock: buffered data")
+
+	// ErrNetstringProtocol is matched by *NetstringProtocolError,
+	// *NetstringInvalidSizeError and *NetstringMessageTooLongError.
+	ErrNetstringProtocol = errors.New("bufsock: netstring protocol violated")
+)
+
+// Error is implemented by every error type of this package, so that
+// [errors.As] finds any of them. All are returned as pointers and never
+// wrapped; a plain err.(net.Error), as crypto/tls and net/http use it, works.
+//
+// Timeout reports whether the error is a *TimeoutError. Temporary reports the
+// same: a call that timed out may be made again and goes on.
+type Error interface {
+	net.Error
+	sealed()
+}
+
+// A TimeoutError says that a call did not finish in time. Nothing is lost: a
+// receive has consumed nothing, a send has its unsent bytes in the send
+// buffer. It matches [os.ErrDeadlineExceeded].
+type TimeoutError struct {
+	Op    string        // the method, such as "RecvUntil"
+	After time.Duration // the timeout of the call; NoTimeout if a deadline ended it
+
+	// Buffered is, of a receive, how many bytes have been received and are
+	// kept in the receive buffer; of a send, how many bytes are unsent and are
+	// kept in the send buffer.
+	Buffered int
+
+	// Err tells more: ErrWouldBlock after a NonBlocking call,
+	// context.DeadlineExceeded and the context's cause after the deadline of a
+	// context, else the connection's own error or os.ErrDeadlineExceeded.
+	Err error
+
+	want want
+}
+
+func (e *TimeoutError) Error() string {
+	switch {
+	case errors.Is(e.Err, ErrWouldBlock):
+		return fmt.Sprintf("bufsock: %s: would block%s (%s)", e.Op, e.want.describe(" waiting for "), buffered(e.Buffered))
+	case errors.Is(e.Err, context.DeadlineExceeded):
+		return fmt.Sprintf("bufsock: %s: %v%s (%s)", e.Op, e.Err, e.want.describe(" waiting for "), buffered(e.Buffered))
+	case e.After < 0:
+		return fmt.Sprintf("bufsock: %s: deadline exceeded%s (%s)", e.Op, e.want.describe(" waiting for "), buffered(e.Buffered))
+	}
+	return fmt.Sprintf("bufsock: %s: timed out after %v%s (%s)", e.Op, e.After, e.want.describe(" waiting for "), buffered(e.Buffered))
+}
+
+// Timeout returns true.
+func (e *TimeoutError) Timeout() bool { return true }
+
+// Temporary returns true: the connection stays usable.
+func (e *TimeoutError) Temporary() bool { return true }
+
+// Is reports whether target is [os.ErrDeadlineExceeded].
+func (e *TimeoutError) Is(target error) bool { return target == os.ErrDeadlineExceeded }
+
+// Unwrap returns e.Err.
+func (e *TimeoutError) Unwrap() error { return e.Err }
+
+func (e *TimeoutError) sealed() {}
+
+// A ConnectionClosedError says that the peer ended the stream before the call
+// had what it was asked for. It matches [io.EOF] if the stream ended between
+// messages, with nothing left over, and [io.ErrUnexpectedEOF] if it ended
+// inside one. What was left over stays in the receive buffer.
+type ConnectionClosedError struct {
+	Op       string // the method, such as "RecvUntil"
+	Buffered int    // bytes left over
+	Err      error  // io.EOF or io.ErrUnexpectedEOF
+
+	want want
+}
+
+func (e *ConnectionClosedError) Error() string {
+	return fmt.Sprintf("bufsock: %s: connection closed by peer%s (%s)", e.Op, e.want.describe(" before "), buffered(e.Buffered))
+}
+
+// Timeout returns false.
+func (e *ConnectionClosedError) Timeout() bool { return false }
+
+// Temporary returns false.
+func (e *ConnectionClosedError) Temporary() bool { return false }
+
+// Unwrap returns e.Err.
+func (e *ConnectionClosedError) Unwrap() error { return e.Err }
+
+func (e *ConnectionClosedError) sealed() {}
+
+// A MessageTooLongError says that a message cannot end within the max size of
+// the call. The message has not been consumed: a call with a larger max size
+// reads it, [BufferedSocket.DiscardUntil] skips it.
+type MessageTooLongError struct {
+	Op        string // the method, such as "RecvUntil"
+	MaxSize   int    // the limit, in bytes
+	Buffered  int    // bytes in the receive buffer
+	Delimiter []byte // what was looked for; nil if that is not one delimiter
+}
+
+func (e *MessageTooLongError) Error() string {
+	looked := ""
+	if e.Delimiter != nil {
+		looked = " without " + quote(e.Delimiter)
+	}
+	return fmt.Sprintf("bufsock: %s: message too long: more than max size %d%s (%s); raise the max size or discard the message",
+		e.Op, e.MaxSize, looked, buffered(e.Buffered))
+}
+
+// Timeout returns false.
+func (e *MessageTooLongError) Timeout() bool { return false }
+
+// Temporary returns false.
+func (e *MessageTooLongError) Temporary() bool { return false }
+
+func (e *MessageTooLongError) sealed() {}
+
+// A NetstringProtocolError says that the payload of a netstring is not
+// followed by a comma. The frame has not been consumed.
+type NetstringProtocolError struct {
+	Size  int  // the size announced
+	Found byte // the byte in the place of the comma
+}
+
+func (e *NetstringProtocolError) Error() string {
+	return fmt.Sprintf("bufsock: netstring: expected a comma after a payload of %s, found %s", byteCount(e.Size), quote([]byte{e.Found}))
+}
+
+// Timeout returns false.
+func (e *NetstringProtocolError) Timeout() bool { return false }
+
+// Temporary returns false.
+func (e *NetstringProtocolError) Temporary() bool { return false }
+
+// Is reports whether target is [ErrNetstringProtocol].
+func (e *NetstringProtocolError) Is(target error) bool { return target == ErrNetstringProtocol }
+
+func (e *NetstringProtocolError) sealed() {}
+
+// A NetstringInvalidSizeError says that the bytes where a netstring must begin
+// are not a size and a colon: one or more ASCII digits, with no leading zero
+// but in "0:". Nothing has been consumed.
+type NetstringInvalidSizeError struct {
+	Prefix []byte // the bytes up to and with the first wrong one
+}
+
+func (e *NetstringInvalidSizeError) Error() string {
+	return "bufsock: netstring: expected a size in digits and a colon, found " + quote(e.Prefix)
+}
+
+// Timeout returns false.
+func (e *NetstringInvalidSizeError) Timeout() bool { return false }
+
+// Temporary returns false.
+func (e *NetstringInvalidSizeError) Temporary() bool { return false }
+
+// Is reports whether target is [ErrNetstringProtocol].
+func (e *NetstringInvalidSizeError) Is(target error) bool { return target == ErrNetstringProtocol }
+
+func (e *NetstringInvalidSizeError) sealed() {}
+
+// A NetstringMessageTooLongError says that a netstring announces a payload
+// over the max size, or that a payload to be written is over it. Nothing has
+// been consumed or sent: a call with a larger max size reads the frame,
+// [NetstringSocket.DiscardNetstring] skips it.
+type NetstringMessageTooLongError struct {
+	// Size is the size in bytes. When reading, it is what the digits announce
+	// up to the first one that passes the limit, because the call does not
+	// wait for more; math.MaxInt64 where that is no int64.
+	Size    int64
+	MaxSize int // the limit, in bytes; math.MaxInt where only the size of an int limits
+}
+
+func (e *NetstringMessageTooLongError) Error() string {
+	return fmt.Sprintf("bufsock: netstring: size of at least %d bytes exceeds max size %d", e.Size, e.MaxSize)
+}
+
+// Timeout returns false.
+func (e *NetstringMessageTooLongError) Timeout() bool { return false }
+
+// Temporary returns false.
+func (e *NetstringMessageTooLongError) Temporary() bool { return false }
+
+// Is reports whether target is [ErrNetstringProtocol].
+func (e *NetstringMessageTooLongError) Is(target error) bool { return target == ErrNetstringProtocol }
+
+func (e *NetstringMessageTooLongError) sealed() {}
+
+// A closedError is what every call returns after Close. It matches
+// net.ErrClosed, whatever the connection itself would say.
+type closedError struct{ op string }
+
+func (e *closedError) Error() string   { return "bufsock: " + e.op + ": " + net.ErrClosed.Error() }
+func (e *closedError) Timeout() bool   { return false }
+func (e *closedError) Temporary() bool { return false }
+func (e *closedError) Unwrap() error   { return net.ErrClosed }
+func (e *closedError) sealed()         {}
+
+// A canceledError ends a call whose context was canceled. It matches the
+// context's cause and context.Canceled.
+type canceledError struct {
+	op       string
+	buffered int
+	cause    error
+	want     want
+}
+
+func (e *canceledError) Error() string {
+	return fmt.Sprintf("bufsock: %s: %v%s (%s)", e.op, e.cause, e.want.describe(" waiting for "), buffered(e.buffered))
+}
+func (e *canceledError) Timeout() bool   { return false }
+func (e *canceledError) Temporary() bool { return false }
+func (e *canceledError) Unwrap() []error { return []error{e.cause, context.Canceled} }
+func (e *canceledError) sealed()         {}
+
+// A usageError matches ErrInvalidArgument, ErrBufferedData or
+// errors.ErrUnsupported and says what to do instead.
+type usageError struct {
+	op, text string
+	kind     error
+}
+
+func (e *usageError) Error() string   { return "bufsock: " + e.op + ": " + e.text }
+func (e *usageError) Timeout() bool   { return false }
+func (e *usageError) Temporary() bool { return false }
+func (e *usageError) Unwrap() error   { return e.kind }
+func (e *usageError) sealed()         {}
+
+func invalid(op, format string, args ...any) error {
+	return &usageError{op, fmt.Sprintf(format, args...), ErrInvalidArgument}
+}
+
+func unsupported(op string, conn net.Conn) error {
+	return &usageError{op, fmt.Sprintf("not supported by the connection (%T)", conn), errors.ErrUnsupported}
+}
+
+// Interface facts that the documentation promises.
+var (
+	_ Error = (*TimeoutError)(nil)
+	_ Error = (*ConnectionClosedError)(nil)
+	_ Error = (*MessageTooLongError)(nil)
+	_ Error = (*NetstringProtocolError)(nil)
+	_ Error = (*NetstringInvalidSizeError)(nil)
+	_ Error = (*NetstringMessageTooLongError)(nil)
+	_ Error = (*closedError)(nil)
+	_ Error = (*canceledError)(nil)
+	_ Error = (*usageError)(nil)
+)
+
+// A want is what a call was waiting for, kept for the text of its error. It
+// holds a copy of the head of a delimiter in place, so that an error costs one
+// allocation.
+type want struct {
+	kind  wantKind
+	size  int
+	delim [16]byte
+}
+
+type wantKind uint8
+
+const (
+	wantNothing   wantKind = iota
+	wantSize               // size bytes
+	wantDelimiter          // the delimiter whose length is size
+	wantAny                // one of size delimiters
+	wantToken              // a token of a bufio.SplitFunc
+	wantEnd                // the end of the stream
+	wantNetstring          // a whole netstring
+)
+
+func wantDelim(delim []byte) want {
+	w := want{kind: wantDelimiter, size: len(delim)}
+	copy(w.delim[:], delim)
+	return w
+}
+
+// describe returns lead and what was wanted, or "" for nothing.
+func (w *want) describe(lead string) string {
+	switch w.kind {
+	case wantSize:
+		return lead + byteCount(w.size)
+	case wantDelimiter:
+		if w.size > len(w.delim) {
+			return fmt.Sprintf("%s%q... (%s)", lead, w.delim[:], byteCount(w.size))
+		}
+		return lead + quote(w.delim[:w.size])
+	case wantAny:
+		return fmt.Sprintf("%sany of %d delimiters", lead, w.size)
+	case wantToken:
+		return lead + "a token"
+	case wantEnd:
+		return lead + "the end of the stream"
+	case wantNetstring:
+		return lead + "a whole netstring"
+	}
+	return ""
+}
+
+func buffered(n int) string { return byteCount(n) + " buffered" }
+
+func byteCount(n int) string {
+	if n == 1 {
+		return "1 byte"
+	}
+	return fmt.Sprintf("%d bytes", n)
+}
+
+// maxQuoted is how many foreign bytes an error text shows at most.
+const maxQuoted = 32
+
+func quote(b []byte) string {
+	if len(b) > maxQuoted {
+		return fmt.Sprintf("%q... (%d bytes)", b[:maxQuoted], len(b))
+	}
+	return fmt.Sprintf("%q", b)
+}
+
+// endOfStream returns what a ConnectionClosedError wraps: io.EOF between
+// messages, io.ErrUnexpectedEOF inside one.
+func endOfStream(inside bool) error {
+	if inside {
+		return io.ErrUnexpectedEOF
+	}
+	return io.EOF
+}

@@ -1,0 +1,18 @@
+//go:build !unix
+
+package bufsock
+
+import (
+	"errors"
+	"net"
+	"syscall"
+)
+
+// descriptor returns nil: on this system sockets cannot be read through their
+// descriptor without waiting, and the connection's own methods are used.
+func descriptor(net.Conn) syscall.RawConn { return nil }
+
+func (s *BufferedSocket) poll(*call, *half) (int, error) { return 0, errors.ErrUnsupported }
+
+func (s *BufferedSocket) tryRead(uintptr) bool  { return true }
+func (s *BufferedSocket) tryWrite(uintptr) bool { return true }

@@ -1,0 +1,753 @@
+package bufsock
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"net"
+	"os"
+	"slices"
+	"syscall"
+)
+
+// directSize is how much of a message must still be missing for RecvSize to
+// read it straight into the caller's memory.
+const directSize = 16 << 10
+
+// maxEmptyReads is how many reads in a row may return neither bytes nor an
+// error, as in bufio.
+const maxEmptyReads = 100
+
+// Recv returns at least 1 and at most size bytes: those in the receive buffer,
+// else those of one read of the connection, the rest of which is buffered.
+//
+// At the end of the stream the error is [io.EOF] itself, every time. Recv of
+// size 0 returns an empty slice at once. It takes [WithTimeout], [WithContext]
+// and [AppendTo]. A call that fails has consumed nothing.
+func (s *BufferedSocket) Recv(size int, opts ...Option) ([]byte, error) {
+	c := call{op: "Recv"}
+	if err := c.prepareSize(s, size, opts); err != nil {
+		return c.dst, err
+	}
+	h := &s.recv
+	if size == 0 {
+		return c.empty(h)
+	}
+	err := s.enter(&c, h)
+	defer s.leave(&c, h)
+	for ; err == nil; err = s.fill(&c) {
+		if n := min(size, h.data.len()); n > 0 {
+			return s.take(&c, n, n), nil
+		}
+	}
+	if err == io.EOF {
+		return c.dst, io.EOF
+	}
+	return c.dst, s.explain(&c, h, err, want{})
+}
+
+// RecvSize returns exactly size bytes. The max size does not apply, because
+// the caller named the size; memory is allocated as the bytes come.
+//
+// It returns a *ConnectionClosedError if the stream ends before. RecvSize of 0
+// returns an empty slice at once. It takes [WithTimeout], [WithContext] and
+// [AppendTo]; a large message is read straight into dst if it has room. A call
+// that fails has consumed nothing: what has come is in the receive buffer, and
+// the same call goes on.
+func (s *BufferedSocket) RecvSize(size int, opts ...Option) ([]byte, error) {
+	c := call{op: "RecvSize"}
+	if err := c.prepareSize(s, size, opts); err != nil {
+		return c.dst, err
+	}
+	h := &s.recv
+	if size == 0 {
+		return c.empty(h)
+	}
+	err := s.enter(&c, h)
+	defer s.leave(&c, h)
+	for ; err == nil; err = s.fill(&c) {
+		missing := size - h.data.len()
+		if missing <= 0 {
+			return s.take(&c, size, size), nil
+		}
+		if missing >= directSize && cap(c.dst)-len(c.dst) >= size && c.timeout != 0 && !c.canceled() {
+			if err = s.fillDirect(&c, size); err == nil {
+				return c.dst[:len(c.dst)+size], nil
+			}
+			if err != errTimeUp || h.try == nil {
+				break
+			}
+			// The time is up, but fill can look for what has arrived.
+		}
+	}
+	return c.dst, s.explain(&c, h, err, want{kind: wantSize, size: size})
+}
+
+// RecvUntil returns the bytes before the next delimiter and consumes both. With
+// [WithDelimiter] it returns the delimiter, too.
+//
+// If no delimiter ends within the first max-size bytes it returns a
+// *MessageTooLongError, as soon as that is certain; if the stream ends before a
+// delimiter, a *ConnectionClosedError. It takes [WithTimeout], [WithContext],
+// [WithMaxSize], [WithDelimiter] and [AppendTo]. A call that fails has consumed
+// nothing, and the same call goes on with the search where it was.
+func (s *BufferedSocket) RecvUntil(delim []byte, opts ...Option) ([]byte, error) {
+	c := call{op: "RecvUntil"}
+	if err := c.prepare(s, opts, optMessage|optMaxSize|optDelimiter); err != nil {
+		return c.dst, err
+	}
+	return s.recvUntil(&c, delim)
+}
+
+func (s *BufferedSocket) recvUntil(c *call, delim []byte) ([]byte, error) {
+	if len(delim) == 0 {
+		return c.dst, invalid(c.op, "empty delimiter")
+	}
+	h := &s.recv
+	err := s.enter(c, h)
+	defer s.leave(c, h)
+	limit := c.limit()
+	from := h.data.resume(delim)
+	for ; err == nil; err = s.fill(c) {
+		data := h.data.bytes()
+		data = data[:min(len(data), limit)]
+		start := min(from, len(data))
+		if i := bytes.Index(data[start:], delim); i >= 0 {
+			return s.takeMessage(c, start+i, len(delim)), nil
+		}
+		if !canStillEnd(data, delim, limit) {
+			err = s.tooLong(c, bytes.Clone(delim))
+			break
+		}
+		from = max(from, len(data)-len(delim)+1)
+	}
+	h.data.suspend(delim, from)
+	return c.dst, s.explain(c, h, err, wantDelim(delim))
+}
+
+// canStillEnd reports whether delim, of which there is no match in data, can
+// end within the first limit bytes of a stream that begins with data.
+func canStillEnd(data, delim []byte, limit int) bool {
+	if len(delim) > limit {
+		return false
+	}
+	last := limit - len(delim) // where a match may begin at the latest
+	if last >= len(data) {
+		return true
+	}
+	for i := max(0, len(data)-len(delim)+1); i <= last; i++ {
+		if bytes.HasPrefix(delim, data[i:]) {
+			return true
+		}
+	}
+	return false
+}
+
+// RecvUntilAny is [BufferedSocket.RecvUntil] for the delimiter that comes first
+// of several, and says which: its index in delims. That is the match that ends
+// first, and of those that end together the longest. If it fails, which is -1.
+func (s *BufferedSocket) RecvUntilAny(delims [][]byte, opts ...Option) (msg []byte, which int, err error) {
+	c := call{op: "RecvUntilAny"}
+	if err := c.prepare(s, opts, optMessage|optMaxSize|optDelimiter); err != nil {
+		return c.dst, -1, err
+	}
+	if len(delims) == 0 {
+		return c.dst, -1, invalid(c.op, "no delimiter")
+	}
+	for _, d := range delims {
+		if len(d) == 0 {
+			return c.dst, -1, invalid(c.op, "empty delimiter")
+		}
+	}
+	h := &s.recv
+	err = s.enter(&c, h)
+	defer s.leave(&c, h)
+	limit := c.limit()
+	m := newMatcher(delims)
+	var key [64]byte
+	from := h.data.resume(m.key(key[:0]))
+	for ; err == nil; err = s.fill(&c) {
+		data := h.data.bytes()
+		data = data[:min(len(data), limit)]
+		if end, which := m.find(data, from); which >= 0 {
+			n := len(delims[which])
+			return s.takeMessage(&c, end-n, n), which, nil
+		}
+		from = max(from, len(data))
+		if !m.canStillEnd(data, limit) {
+			err = s.tooLong(&c, nil)
+			break
+		}
+	}
+	h.data.suspend(m.key(key[:0]), from)
+	return c.dst, -1, s.explain(&c, h, err, want{kind: wantAny, size: len(delims)})
+}
+
+// A matcher finds the first of several delimiters.
+type matcher struct {
+	delims [][]byte
+	last   [4]uint64 // the set of their last bytes
+}
+
+func newMatcher(delims [][]byte) matcher {
+	m := matcher{delims: delims}
+	for _, d := range delims {
+		b := d[len(d)-1]
+		m.last[b>>6] |= 1 << (b & 63)
+	}
+	return m
+}
+
+// find returns where the first match ends that ends behind from.
+func (m *matcher) find(data []byte, from int) (end, which int) {
+	for i := from; i < len(data); i++ {
+		b := data[i]
+		if m.last[b>>6]&(1<<(b&63)) == 0 {
+			continue
+		}
+		if which = m.longestAt(data[:i+1]); which >= 0 {
+			return i + 1, which
+		}
+	}
+	return 0, -1
+}
+
+// longestAt returns the longest delimiter that data ends with, or -1.
+func (m *matcher) longestAt(data []byte) int {
+	which, n := -1, 0
+	for i, d := range m.delims {
+		if len(d) > n && bytes.HasSuffix(data, d) {
+			which, n = i, len(d)
+		}
+	}
+	return which
+}
+
+func (m *matcher) canStillEnd(data []byte, limit int) bool {
+	return slices.ContainsFunc(m.delims, func(d []byte) bool { return canStillEnd(data, d, limit) })
+}
+
+// key appends what tells this search from others.
+func (m *matcher) key(dst []byte) []byte {
+	for _, d := range m.delims {
+		dst = append(binary.AppendUvarint(dst, uint64(len(d))), d...)
+	}
+	return dst
+}
+
+// RecvSplit returns the next token that split finds, and consumes what split
+// advances over. It serves for everything that is not a delimiter or a size:
+// [bufio.ScanWords], a regular expression, a framing of one's own.
+//
+// split is called as a [bufio.Scanner] calls it, with the bytes received so
+// far, but never more than max-size of them; atEOF is true only at the end of
+// the stream, never on a timeout. What it skips before a token is consumed with
+// the token. It runs with the socket unlocked but in the turn of this call, so it
+// must not receive from the socket itself. If it panics, nothing is consumed.
+//
+// If there is no token in the first max-size bytes RecvSplit returns a
+// *MessageTooLongError; if the stream ends without one, a
+// *ConnectionClosedError; if split returns an error, that error, and
+// [bufio.ErrFinalToken] only if there is no token with it; if split advances
+// out of the data, an error that matches [bufio.ErrNegativeAdvance] or
+// [bufio.ErrAdvanceTooFar]. It takes [WithTimeout], [WithContext],
+// [WithMaxSize] and [AppendTo]. A call that fails has consumed nothing.
+func (s *BufferedSocket) RecvSplit(split bufio.SplitFunc, opts ...Option) ([]byte, error) {
+	c := call{op: "RecvSplit"}
+	if err := c.prepare(s, opts, optMessage|optMaxSize); err != nil {
+		return c.dst, err
+	}
+	if split == nil {
+		return c.dst, invalid(c.op, "nil split function")
+	}
+	h := &s.recv
+	err := s.enter(&c, h)
+	defer s.leave(&c, h)
+	for ; err == nil; err = s.fill(&c) {
+		token, _, err := s.nextToken(&c, split, false)
+		if token != nil || err != nil {
+			return token, err
+		}
+		if n := h.data.len(); n > 0 && n >= c.limit() {
+			return c.dst, s.tooLong(&c, nil)
+		}
+	}
+	if err == io.EOF {
+		token, skipped, err := s.nextToken(&c, split, true)
+		if token != nil || err != nil {
+			return token, err
+		}
+		n := h.data.len()
+		return c.dst, &ConnectionClosedError{c.op, n, endOfStream(n > skipped), want{kind: wantToken}}
+	}
+	return c.dst, s.explain(&c, h, err, want{kind: wantToken})
+}
+
+// nextToken asks split for a token and takes it. Without one it returns nil,
+// and how many bytes split would skip.
+func (s *BufferedSocket) nextToken(c *call, split bufio.SplitFunc, atEOF bool) (token []byte, skipped int, err error) {
+	h := &s.recv
+	data := h.data.bytes()
+	data = data[:min(len(data), c.limit())]
+	for skipped < len(data) || atEOF {
+		advance, token, err := s.unlockedSplit(c, split, data[skipped:], atEOF)
+		if err == bufio.ErrFinalToken && token != nil {
+			err = nil
+		}
+		switch {
+		case h.closed:
+			return c.dst, 0, &closedError{c.op}
+		case err != nil:
+			return c.dst, 0, err
+		case advance < 0:
+			return c.dst, 0, fmt.Errorf("bufsock: %s: %w", c.op, bufio.ErrNegativeAdvance)
+		case advance > len(data)-skipped:
+			return c.dst, 0, fmt.Errorf("bufsock: %s: %w", c.op, bufio.ErrAdvanceTooFar)
+		case token != nil:
+			msg := c.deliver(token)
+			h.data.consume(skipped + advance)
+			return msg, 0, nil
+		case advance == 0:
+			return nil, skipped, nil
+		}
+		skipped += advance
+	}
+	return nil, skipped, nil
+}
+
+// unlockedSplit calls split in the turn of the call, without the lock.
+func (s *BufferedSocket) unlockedSplit(c *call, split bufio.SplitFunc, data []byte, atEOF bool) (int, []byte, error) {
+	c.turn, s.recv.busy = true, true
+	s.recv.mu.Unlock()
+	defer s.recv.mu.Lock()
+	return split(data, atEOF)
+}
+
+// RecvClose returns all bytes until the end of the stream. If more than
+// max-size bytes come it returns a *MessageTooLongError. It takes
+// [WithTimeout], [WithContext], [WithMaxSize] and [AppendTo]. A call that fails
+// has consumed nothing.
+func (s *BufferedSocket) RecvClose(opts ...Option) ([]byte, error) {
+	c := call{op: "RecvClose"}
+	if err := c.prepare(s, opts, optMessage|optMaxSize); err != nil {
+		return c.dst, err
+	}
+	h := &s.recv
+	err := s.enter(&c, h)
+	defer s.leave(&c, h)
+	for ; err == nil; err = s.fill(&c) {
+		if h.data.len() > c.limit() {
+			return c.dst, s.tooLong(&c, nil)
+		}
+	}
+	if err == io.EOF {
+		n := h.data.len()
+		return s.take(&c, n, n), nil
+	}
+	return c.dst, s.explain(&c, h, err, want{kind: wantEnd})
+}
+
+// Peek returns a copy of the next size bytes and consumes nothing. The max size
+// does not apply; size may exceed any buffer, which then grows as the bytes
+// come.
+//
+// It returns a *ConnectionClosedError if the stream ends before. Peek of 0
+// returns an empty slice at once; Peek(1, WithTimeout(NonBlocking)) tells a
+// closed connection from a quiet one. It takes [WithTimeout], [WithContext] and
+// [AppendTo].
+func (s *BufferedSocket) Peek(size int, opts ...Option) ([]byte, error) {
+	c := call{op: "Peek"}
+	if err := c.prepareSize(s, size, opts); err != nil {
+		return c.dst, err
+	}
+	h := &s.recv
+	if size == 0 {
+		return c.empty(h)
+	}
+	err := s.enter(&c, h)
+	defer s.leave(&c, h)
+	for ; err == nil; err = s.fill(&c) {
+		if h.data.len() >= size {
+			return s.take(&c, size, 0), nil
+		}
+	}
+	return c.dst, s.explain(&c, h, err, want{kind: wantSize, size: size})
+}
+
+// Discard drops the next size bytes, in bounded memory, and returns how many
+// it has dropped: on an error, those that came before it. It returns a
+// *ConnectionClosedError if the stream ends before, which matches [io.EOF] only
+// if nothing was dropped. It takes [WithTimeout] and [WithContext].
+func (s *BufferedSocket) Discard(size int, opts ...Option) (int, error) {
+	c := call{op: "Discard"}
+	if err := c.prepare(s, opts, optWait); err != nil {
+		return 0, err
+	}
+	if size < 0 {
+		return 0, invalid(c.op, "negative size %d", size)
+	}
+	h := &s.recv
+	if size == 0 {
+		return 0, h.isClosed(c.op)
+	}
+	err := s.enter(&c, h)
+	defer s.leave(&c, h)
+	n := 0
+	for ; err == nil; err = s.fill(&c) {
+		n += s.drop(size - n)
+		if n == size {
+			return n, nil
+		}
+	}
+	return n, s.explainDiscard(&c, n, err, want{kind: wantSize, size: size})
+}
+
+// DiscardUntil drops everything up to and with the next delimiter, in bounded
+// memory, and returns how many bytes it has dropped, the delimiter included: on
+// an error, those that came before it. A beginning of the delimiter at the end
+// of what has come stays in the buffer, and the same call goes on.
+//
+// No max size applies: this is the way past a message that was too long. It
+// returns a *ConnectionClosedError if the stream ends before a delimiter, which
+// matches [io.EOF] only if nothing came. It takes [WithTimeout] and
+// [WithContext].
+func (s *BufferedSocket) DiscardUntil(delim []byte, opts ...Option) (int, error) {
+	c := call{op: "DiscardUntil"}
+	if err := c.prepare(s, opts, optWait); err != nil {
+		return 0, err
+	}
+	if len(delim) == 0 {
+		return 0, invalid(c.op, "empty delimiter")
+	}
+	h := &s.recv
+	err := s.enter(&c, h)
+	defer s.leave(&c, h)
+	n := 0
+	from := h.data.resume(delim)
+	for ; err == nil; err = s.fill(&c) {
+		data := h.data.bytes()
+		if i := bytes.Index(data[from:], delim); i >= 0 {
+			return n + s.drop(from+i+len(delim)), nil
+		}
+		n += s.drop(len(data) - beginning(data, delim))
+		from = 0
+	}
+	return n, s.explainDiscard(&c, n, err, wantDelim(delim))
+}
+
+// beginning returns the length of the longest end of data that delim begins
+// with and that is not all of it.
+func beginning(data, delim []byte) int {
+	n := min(len(data), len(delim)-1)
+	for !bytes.HasPrefix(delim, data[len(data)-n:]) {
+		n--
+	}
+	return n
+}
+
+// drop consumes at most n bytes and returns how many.
+func (s *BufferedSocket) drop(n int) int {
+	n = min(n, s.recv.data.len())
+	if n > 0 {
+		s.recv.data.consume(n)
+	}
+	return n
+}
+
+// explainDiscard is explain for a call that has dropped n bytes.
+func (s *BufferedSocket) explainDiscard(c *call, n int, err error, w want) error {
+	if err == io.EOF {
+		left := s.recv.data.len()
+		return &ConnectionClosedError{c.op, left, endOfStream(n+left > 0), w}
+	}
+	return s.explain(c, &s.recv, err, w)
+}
+
+// Messages returns an iterator over the messages that end in delim. Each step
+// is one [BufferedSocket.RecvUntil] with opts, with a timeout of its own; with
+// [AppendTo] each message is appended to the same dst and is valid until the
+// next step.
+//
+// The end of the stream after a message ends the loop. Anything else is yielded
+// as an error, once, and ends the loop: also an unfinished message at the end
+// of the stream, as a *ConnectionClosedError; its bytes stay in the buffer.
+// Ranging again goes on where the loop stopped.
+func (s *BufferedSocket) Messages(delim []byte, opts ...Option) iter.Seq2[[]byte, error] {
+	delim, opts = bytes.Clone(delim), slices.Clone(opts)
+	return func(yield func([]byte, error) bool) {
+		for {
+			c := call{op: "Messages"}
+			err := c.prepare(s, opts, optMessage|optMaxSize|optDelimiter)
+			msg := c.dst
+			if err == nil {
+				msg, err = s.recvUntil(&c, delim)
+			}
+			if isCleanEnd(err) || !yield(msg, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// isCleanEnd reports whether the stream ended between messages.
+func isCleanEnd(err error) bool {
+	e, ok := err.(*ConnectionClosedError)
+	return ok && e.Err == io.EOF
+}
+
+// RecvBuffer returns a copy of the receive buffer: bytes that have been
+// received and not yet consumed. It does not wait for a blocked call.
+func (s *BufferedSocket) RecvBuffer() []byte { return s.recv.copy() }
+
+// Buffered returns the number of bytes in the receive buffer. It does not wait
+// for a blocked call.
+func (s *BufferedSocket) Buffered() int {
+	s.recv.mu.Lock()
+	defer s.recv.mu.Unlock()
+	if s.recv.closed {
+		return 0
+	}
+	return s.recv.data.len()
+}
+
+// copy returns a copy of the buffered bytes.
+func (h *half) copy() []byte {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.closed {
+		return []byte{}
+	}
+	return append([]byte{}, h.data.bytes()...)
+}
+
+// Read implements [net.Conn]: it returns what is in the receive buffer, else
+// what one read of the connection puts into p. Only the read deadline bounds
+// it. At the end of the stream it returns [io.EOF]; errors are those of the
+// connection, a timeout included.
+func (s *BufferedSocket) Read(p []byte) (int, error) {
+	c := call{op: "Read", timeout: NoTimeout}
+	h := &s.recv
+	err := s.enter(&c, h)
+	defer s.leave(&c, h)
+	if err == nil {
+		if len(p) == 0 {
+			return 0, nil
+		}
+		if n := copy(p, h.data.bytes()); n > 0 {
+			h.data.consume(n)
+			return n, nil
+		}
+		var n int
+		if n, err = s.receive(&c, p); err == nil {
+			return n, nil
+		}
+	}
+	return 0, s.explainConn(&c, h, err)
+}
+
+// explainConn is explain for the methods of net.Conn, which return errors of
+// the connection as they are.
+func (s *BufferedSocket) explainConn(c *call, h *half, err error) error {
+	switch {
+	case err == io.EOF:
+		return err
+	case err == errTimeUp && c.cause != nil:
+		return c.cause
+	}
+	return s.explain(c, h, err, want{})
+}
+
+// WriteTo implements [io.WriterTo]: it writes what is in the receive buffer to
+// w, and then what comes until the end of the stream, which is no error. Between
+// TCP and Unix sockets, or to a file, the kernel copies where it can. Only the
+// read deadline bounds it.
+//
+// Bytes that w did not take stay in the receive buffer, unless the kernel was
+// copying.
+func (s *BufferedSocket) WriteTo(w io.Writer) (n int64, err error) {
+	c := call{op: "WriteTo", timeout: NoTimeout}
+	h := &s.recv
+	err = s.enter(&c, h)
+	defer s.leave(&c, h)
+	for err == nil {
+		if h.data.len() > 0 {
+			m, err := s.unlockedWriteTo(&c, w)
+			n += int64(m)
+			if err != nil {
+				return n, err
+			}
+		} else if s.end == nil && s.raw != nil && kernelWrites(w) {
+			m, err := s.unlockedCopy(&c, h, w, s.conn)
+			return n + m, err
+		}
+		err = s.fill(&c)
+	}
+	if err == io.EOF {
+		return n, nil
+	}
+	return n, s.explainConn(&c, h, err)
+}
+
+// unlockedWriteTo writes the receive buffer to w and consumes what w took.
+func (s *BufferedSocket) unlockedWriteTo(c *call, w io.Writer) (n int, err error) {
+	h := &s.recv
+	data := h.data.bytes()
+	c.turn, h.busy = true, true
+	h.mu.Unlock()
+	defer func() {
+		h.mu.Lock()
+		n = s.drop(n)
+	}()
+	n, err = w.Write(data)
+	if err == nil && n != len(data) {
+		err = io.ErrShortWrite
+	}
+	return max(n, 0), err
+}
+
+// kernelWrites reports whether the kernel may be able to copy to w.
+func kernelWrites(w io.Writer) bool {
+	switch w := w.(type) {
+	case *net.TCPConn, *net.UnixConn, *os.File:
+		return true
+	case *BufferedSocket:
+		w.send.mu.Lock()
+		defer w.send.mu.Unlock()
+		return w.raw != nil
+	}
+	return false
+}
+
+// prepareSize prepares a call that is given a size.
+func (c *call) prepareSize(s *BufferedSocket, size int, opts []Option) error {
+	if err := c.prepare(s, opts, optMessage); err != nil {
+		return err
+	}
+	if size < 0 {
+		return invalid(c.op, "negative size %d", size)
+	}
+	return nil
+}
+
+// empty returns an empty message without waiting for the turn.
+func (c *call) empty(h *half) ([]byte, error) {
+	if err := h.isClosed(c.op); err != nil {
+		return c.dst, err
+	}
+	return c.deliver(nil), nil
+}
+
+// deliver makes the message the caller's own.
+func (c *call) deliver(msg []byte) []byte {
+	if c.appending && c.dst != nil {
+		return append(c.dst, msg...)
+	}
+	own := make([]byte, len(msg))
+	copy(own, msg)
+	return own
+}
+
+// take returns the first size bytes of the buffer and consumes the first n.
+func (s *BufferedSocket) take(c *call, size, n int) []byte {
+	data := s.recv.data.bytes()
+	msg := c.deliver(data[:size])
+	if n > 0 {
+		s.recv.data.consume(n)
+	}
+	return msg
+}
+
+// takeMessage returns and consumes a message of size bytes and its delimiter.
+func (s *BufferedSocket) takeMessage(c *call, size, delimiter int) []byte {
+	n := size + delimiter
+	if c.keepDelim {
+		size = n
+	}
+	return s.take(c, size, n)
+}
+
+func (s *BufferedSocket) tooLong(c *call, delim []byte) error {
+	return &MessageTooLongError{c.op, c.max, s.recv.data.len(), delim}
+}
+
+// room returns memory behind the buffered bytes, for about n more.
+func (h *half) room(n int) []byte {
+	if h.data == nil {
+		h.data = newBuffer(n)
+	}
+	return h.data.reserve(n)
+}
+
+// fill adds at least one byte to the receive buffer, or says why it cannot. It
+// lets go of the lock while it waits.
+func (s *BufferedSocket) fill(c *call) error {
+	if s.end != nil {
+		return s.end
+	}
+	if s.recv.try != nil {
+		_, err := s.poll(c, &s.recv)
+		return err
+	}
+	n, err := s.receive(c, s.recv.room(int(s.readSize)))
+	if n > 0 {
+		s.recv.data.commit(n)
+	}
+	return err
+}
+
+// fillDirect completes a message of size bytes in the room behind dst. If it
+// fails, the bytes that came are added to the receive buffer.
+func (s *BufferedSocket) fillDirect(c *call, size int) error {
+	h := &s.recv
+	p := c.dst[len(c.dst) : len(c.dst)+size]
+	buffered := h.data.len()
+	for n := buffered; n < size; {
+		m, err := s.receive(c, p[n:])
+		if err != nil {
+			if n > buffered {
+				h.room(1)
+				h.data.append(p[buffered:n])
+			}
+			return err
+		}
+		n += m
+	}
+	s.drop(copy(p, h.data.bytes()))
+	return nil
+}
+
+// receive reads at least one byte from the connection into p, or returns an
+// error. Bytes that come with an error win; the error comes again.
+func (s *BufferedSocket) receive(c *call, p []byte) (int, error) {
+	if s.end != nil {
+		return 0, s.end
+	}
+	for range maxEmptyReads {
+		n, err := s.transfer(c, &s.recv, p)
+		switch {
+		case err == net.ErrClosed:
+			return 0, err
+		case n > 0:
+			return n, nil
+		case err != nil:
+			return 0, err
+		}
+	}
+	return 0, io.ErrNoProgress
+}
+
+// note keeps an error of a read that every further read would meet, too: after
+// a reset the kernel would go on to report a regular end of the stream.
+func (s *BufferedSocket) note(h *half, err error) error {
+	if e, ok := errors.AsType[net.Error](err); ok && e.Timeout() && !errors.Is(err, syscall.ETIMEDOUT) {
+		return err
+	}
+	if h == &s.recv {
+		s.end = err
+	}
+	return err
+}

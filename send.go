@@ -1,0 +1,293 @@
+package bufsock
+
+import (
+	"io"
+	"net"
+	"sync"
+)
+
+// copySize is up to how many bytes, with what is buffered, data is copied into
+// the send buffer and sent from there, because that costs less than a vectored
+// write. Larger data is not copied.
+const copySize = 16 << 10
+
+// Send sends the send buffer and then data, and returns how many bytes it has
+// sent of both.
+//
+// If it fails, the unsent bytes are in the send buffer, those of data included,
+// and [BufferedSocket.Flush] goes on from there. Do not send data again: that
+// would duplicate it. This holds for every failure but an error that matches
+// [ErrInvalidArgument] or [net.ErrClosed], also if the time was up before it was
+// the call's turn. Bytes that were all sent are never reported as a timeout.
+//
+// It takes [WithTimeout] and [WithContext]. A timeout while writing ends a TLS
+// session: see [crypto/tls.Conn.SetWriteDeadline].
+func (s *BufferedSocket) Send(data []byte, opts ...Option) (int, error) {
+	c := call{op: "Send"}
+	if err := c.prepare(s, opts, optWait); err != nil {
+		return 0, err
+	}
+	return s.sendAll(&c, nil, [][]byte{data})
+}
+
+// SendBuffers is [BufferedSocket.Send] for data in pieces, which are sent in
+// one vectored write where the connection can. bufs is left as it was.
+func (s *BufferedSocket) SendBuffers(bufs [][]byte, opts ...Option) (int, error) {
+	c := call{op: "SendBuffers"}
+	if err := c.prepare(s, opts, optWait); err != nil {
+		return 0, err
+	}
+	return s.sendAll(&c, nil, bufs)
+}
+
+// Buffer adds a copy of data to the send buffer, which the next Send, Flush or
+// Write sends first. It waits for its turn within the timeout of the socket;
+// if it fails, nothing was added.
+func (s *BufferedSocket) Buffer(data []byte) error {
+	c := call{op: "Buffer", timeout: s.Timeout()}
+	h := &s.send
+	err := s.enter(&c, h)
+	defer s.leave(&c, h)
+	if err != nil {
+		return s.explain(&c, h, err, want{})
+	}
+	h.add(data)
+	return nil
+}
+
+// Flush sends the send buffer. If it fails, the unsent bytes are still there,
+// and Flush goes on from there. It takes [WithTimeout] and [WithContext].
+func (s *BufferedSocket) Flush(opts ...Option) error {
+	c := call{op: "Flush"}
+	if err := c.prepare(s, opts, optWait); err != nil {
+		return err
+	}
+	h := &s.send
+	err := s.enter(&c, h)
+	defer s.leave(&c, h)
+	if err == nil {
+		_, err = s.drain(&c)
+	}
+	return s.explain(&c, h, err, want{})
+}
+
+// SendBuffer returns a copy of the send buffer: bytes that have been given to
+// Buffer, or to a Send that failed, and have not been sent. It does not wait for
+// a blocked call.
+func (s *BufferedSocket) SendBuffer() []byte { return s.send.copy() }
+
+// Write implements [net.Conn]: it sends the send buffer and then p, of which
+// nothing is kept. It returns how many bytes of p were sent. Only the write
+// deadline bounds it; errors are those of the connection, a timeout included.
+func (s *BufferedSocket) Write(p []byte) (int, error) {
+	c := call{op: "Write", timeout: NoTimeout}
+	h := &s.send
+	err := s.enter(&c, h)
+	defer s.leave(&c, h)
+	n := 0
+	if err == nil {
+		var pieces [][]byte
+		if len(p) > 0 {
+			pieces = [][]byte{p}
+		}
+		before := h.data.len()
+		n, err = s.transmit(&c, pieces)
+		n = max(n-before, 0)
+	}
+	return n, s.explainConn(&c, h, err)
+}
+
+// ReadFrom implements [io.ReaderFrom]: it sends the send buffer and then what r
+// returns until its end. To TCP and Unix sockets the kernel copies where it
+// can. Only the write deadline bounds it.
+func (s *BufferedSocket) ReadFrom(r io.Reader) (int64, error) {
+	c := call{op: "ReadFrom", timeout: NoTimeout}
+	h := &s.send
+	err := s.enter(&c, h)
+	defer s.leave(&c, h)
+	if err == nil {
+		_, err = s.drain(&c)
+	}
+	if err != nil {
+		return 0, s.explainConn(&c, h, err)
+	}
+	return s.unlockedCopy(&c, h, s.conn, r)
+}
+
+// sendAll sends the send buffer, the header and the pieces. Of the pieces it
+// keeps what it could not send; the header is copied in any case.
+func (s *BufferedSocket) sendAll(c *call, header []byte, pieces [][]byte) (n int, err error) {
+	h := &s.send
+	err = s.enter(c, h)
+	defer s.leave(c, h)
+	if err != nil {
+		h.keep(h.data.len(), header, 0)
+		h.keepAll(h.data.len(), pieces, 0)
+		return 0, s.explain(c, h, err, want{})
+	}
+	h.add(header)
+	before := h.data.len()
+	size := before
+	for _, p := range pieces {
+		size += len(p)
+	}
+	if size <= copySize || c.timeout == 0 && h.try != nil {
+		for _, p := range pieces {
+			h.add(p)
+		}
+		n, err = s.drain(c)
+	} else {
+		n, err = s.transmit(c, pieces)
+		h.keepAll(max(before-n, 0), pieces, max(n-before, 0))
+	}
+	return n, s.explain(c, h, err, want{})
+}
+
+// add appends a copy of p to the buffer. The caller has the turn.
+func (h *half) add(p []byte) {
+	if len(p) == 0 {
+		return
+	}
+	if h.data == nil {
+		h.data = newBuffer(max(len(p), copySize))
+	}
+	h.data.append(p)
+}
+
+// keep adds a copy of p, without its first sent bytes, behind the first at
+// bytes of the buffer. Another call may have the turn, and be writing the bytes
+// that are there.
+func (h *half) keep(at int, p []byte, sent int) {
+	if h.closed || sent >= len(p) {
+		return
+	}
+	p = p[sent:]
+	if h.data == nil {
+		h.data = newBuffer(len(p))
+	}
+	h.data.insert(at, p)
+}
+
+// keepAll is keep for pieces, of which the first sent bytes are left out.
+func (h *half) keepAll(at int, pieces [][]byte, sent int) {
+	for _, p := range pieces {
+		h.keep(at, p, sent)
+		at += max(len(p)-sent, 0)
+		sent = max(sent-len(p), 0)
+	}
+}
+
+// drain sends what is in the send buffer now, and returns how much was sent.
+func (s *BufferedSocket) drain(c *call) (n int, err error) {
+	h := &s.send
+	if h.try == nil {
+		return s.transmit(c, nil)
+	}
+	for goal := h.data.len(); n < goal; {
+		m, err := s.poll(c, h)
+		n += m
+		if err != nil {
+			return n, err
+		}
+	}
+	return n, nil
+}
+
+// transmit sends the send buffer and the pieces through the connection's own
+// methods, and returns how many bytes were sent of both. Those of the buffer
+// are consumed.
+func (s *BufferedSocket) transmit(c *call, pieces [][]byte) (n int, err error) {
+	h := &s.send
+	head := h.data.len()
+	if takesVector(s.conn) && (head > 0 && len(pieces) > 0 || len(pieces) > 1) {
+		n, err = s.transmitVector(c, pieces)
+	} else {
+		n, err = s.transmitEach(c, pieces)
+	}
+	if sent := min(n, head); sent > 0 {
+		h.data.consume(sent)
+	}
+	return n, err
+}
+
+// takesVector reports whether conn has a vectored write.
+func takesVector(conn net.Conn) bool {
+	switch conn.(type) {
+	case *net.TCPConn, *net.UnixConn:
+		return true
+	}
+	return false
+}
+
+// transmitEach sends the send buffer and the pieces one after the other.
+func (s *BufferedSocket) transmitEach(c *call, pieces [][]byte) (n int, err error) {
+	if s.send.data.len() > 0 {
+		if n, err = s.transmitOne(c, s.send.data.bytes()); err != nil {
+			return n, err
+		}
+	}
+	for _, p := range pieces {
+		if len(p) == 0 {
+			continue
+		}
+		m, err := s.transmitOne(c, p)
+		n += m
+		if err != nil {
+			return n, err
+		}
+	}
+	return n, nil
+}
+
+func (s *BufferedSocket) transmitOne(c *call, p []byte) (int, error) {
+	n, err := s.transfer(c, &s.send, p)
+	switch {
+	case n == len(p) && err == errTimeUp:
+		err = nil // late, but sent
+	case n < len(p) && err == nil:
+		err = io.ErrShortWrite
+	}
+	return n, err
+}
+
+// A vector is a list of pieces that the kernel is given at once.
+type vector struct {
+	all, rest net.Buffers
+	size      int
+}
+
+var vectors = sync.Pool{New: func() any { return new(vector) }}
+
+// transmitVector sends the send buffer and the pieces in one vectored write.
+func (s *BufferedSocket) transmitVector(c *call, pieces [][]byte) (int, error) {
+	h := &s.send
+	v := vectors.Get().(*vector)
+	v.all = append(append(v.all[:0], h.data.bytes()), pieces...)
+	v.size = 0
+	for _, p := range v.all {
+		v.size += len(p)
+	}
+	defer func() {
+		clear(v.all)
+		vectors.Put(v)
+	}()
+	if err := s.begin(c, h); err != nil {
+		return 0, err
+	}
+	n, err := s.unlockedVector(v)
+	n, err = s.judge(c, h, n, v.size, err)
+	if n == v.size && err == errTimeUp {
+		err = nil
+	}
+	return n, err
+}
+
+// unlockedVector lets go of the lock for the vectored write.
+func (s *BufferedSocket) unlockedVector(v *vector) (int, error) {
+	conn := s.conn
+	s.send.mu.Unlock()
+	defer s.send.mu.Lock()
+	v.rest = v.all
+	n, err := v.rest.WriteTo(conn)
+	return int(n), err
+}

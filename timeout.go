@@ -1,0 +1,520 @@
+package bufsock
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"time"
+)
+
+// An instant is a moment on the monotonic clock, counted from epoch.
+type instant int64
+
+const (
+	never instant = 0  // as the end of a wait: there is none
+	probe instant = -1 // as the end of a wait: do not wait, only try
+)
+
+// epoch lies in the past, so that no moment is mistaken for never.
+var epoch = time.Now().Add(-time.Nanosecond)
+
+func now() instant { return instant(time.Since(epoch)) }
+
+// plus returns the moment d later, or never if that is out of reach.
+func (t instant) plus(d time.Duration) instant { return max(t+instant(d), never) }
+
+func (t instant) time() time.Time { return epoch.Add(time.Duration(t)) }
+
+// past is a deadline that wakes whoever waits.
+var past = time.Unix(1, 0)
+
+// grace is how long a NonBlocking call may wait on a connection that offers
+// no other way to learn what has arrived.
+const grace = time.Millisecond
+
+// errTimeUp stands for the end of a call's time until explain puts a
+// *TimeoutError, or the error of its context, in its place.
+var errTimeUp = errors.New("time is up")
+
+// A half is one direction of a socket: its buffer, the turn of the call that
+// works on it, and the deadline of that call.
+//
+// A call holds mu from beginning to end, except while it waits: then it sets
+// busy, which keeps other calls in the queue, and lets go of mu, so that it
+// is never held for long. Only the call whose turn it is changes data. The
+// deadline of the connection, in this direction, is set with mu held.
+type half struct {
+	mu     sync.Mutex
+	data   *buffer
+	queue  *waiter               // calls waiting for their turn, a ring; the last of them
+	try    func(fd uintptr) bool // moves bytes between data and the descriptor, if there is one
+	until  instant               // when the waiting call must end, never, or probe
+	moved  int32                 // by the last try: bytes, or a result below zero
+	busy   bool                  // a call has the turn and has let go of mu
+	armed  bool                  // the connection's deadline is the call's, not the user's
+	kicked bool                  // it lies in the past, to end the call
+	closed bool
+}
+
+// A waiter is a call in the queue.
+type waiter struct {
+	next    *waiter
+	wake    chan struct{} // has a token when there is something to look at
+	granted bool          // the turn is its own
+}
+
+// push adds a waiter at the end of the queue.
+func (h *half) push() *waiter {
+	w := &waiter{wake: make(chan struct{}, 1)}
+	if h.queue == nil {
+		w.next = w
+	} else {
+		w.next = h.queue.next
+		h.queue.next = w
+	}
+	h.queue = w
+	return w
+}
+
+// remove takes w out of the queue.
+func (h *half) remove(w *waiter) {
+	before := w
+	for before.next != w {
+		before = before.next
+	}
+	before.next = w.next
+	switch {
+	case before == w:
+		h.queue = nil
+	case h.queue == w:
+		h.queue = before
+	}
+}
+
+func (w *waiter) notify() {
+	select {
+	case w.wake <- struct{}{}:
+	default:
+	}
+}
+
+// notifyAll makes all waiters look at the state of the half again.
+func (h *half) notifyAll() {
+	if h.queue == nil {
+		return
+	}
+	for w := h.queue.next; ; w = w.next {
+		w.notify()
+		if w == h.queue {
+			return
+		}
+	}
+}
+
+// passTurn gives the turn to the first in the queue.
+func (h *half) passTurn() {
+	if h.queue == nil {
+		h.busy = false
+		return
+	}
+	w := h.queue.next
+	h.remove(w)
+	w.granted = true
+	w.notify()
+}
+
+// A call is what one call of a method needs to know of itself.
+type call struct {
+	op        string
+	timeout   time.Duration
+	max       int             // the max size, or NoLimit
+	ctx       context.Context // nil: none
+	dst       []byte          // what to append the message to
+	appending bool            // append to dst
+	keepDelim bool            // return the delimiter, too
+
+	until instant // when the call must end; never until the clock has been read
+	turn  bool    // the half is busy with this call
+	tried bool    // the connection has been asked
+	out   bool    // the time is up: nothing is left but one last try
+	cause error   // the connection's own timeout error
+
+	stop  func() bool   // ends the watch over ctx
+	fired chan struct{} // closed when the watch has fired
+}
+
+// enter locks h and gets the turn. Whatever it returns, leave must follow.
+func (s *BufferedSocket) enter(c *call, h *half) error {
+	h.mu.Lock()
+	if h.busy {
+		if err := s.queueUp(c, h); err != nil {
+			return err
+		}
+	}
+	if h.closed {
+		return net.ErrClosed
+	}
+	return nil
+}
+
+// leave gives back what the call has taken: the connection's deadline, memory,
+// the turn, the lock.
+func (s *BufferedSocket) leave(c *call, h *half) {
+	if c.turn {
+		s.settle(c, h)
+		h.passTurn()
+	}
+	if !h.busy {
+		h.tidy()
+	}
+	h.mu.Unlock()
+}
+
+// hold gets the turn and keeps it without the lock, until release.
+func (s *BufferedSocket) hold(c *call, h *half) error {
+	if err := s.enter(c, h); err != nil {
+		defer s.leave(c, h)
+		return s.explain(c, h, err, want{})
+	}
+	c.turn, h.busy = true, true
+	h.mu.Unlock()
+	return nil
+}
+
+func (s *BufferedSocket) release(c *call, h *half) {
+	h.mu.Lock()
+	s.leave(c, h)
+}
+
+// tidy gives back memory that is not needed. Nobody may have the turn.
+func (h *half) tidy() {
+	if h.closed && h.data != nil {
+		h.data.free()
+		h.data = nil
+	}
+	h.data = h.data.tidy()
+}
+
+// queueUp waits for the turn.
+func (s *BufferedSocket) queueUp(c *call, h *half) error {
+	w := h.push()
+	for {
+		d, finite := s.patience(c, h)
+		if finite && d <= 0 {
+			h.remove(w)
+			return errTimeUp
+		}
+		w.sleep(c, h, d, finite)
+		switch {
+		case w.granted:
+			c.turn = true
+			return nil
+		case h.closed:
+			h.remove(w)
+			return net.ErrClosed
+		case c.canceled():
+			h.remove(w)
+			return errTimeUp
+		}
+	}
+}
+
+// sleep lets go of the lock until there is something to look at: a token, the
+// end of the context, or the end of the call's time.
+func (w *waiter) sleep(c *call, h *half, d time.Duration, finite bool) {
+	var timeout <-chan time.Time
+	if finite {
+		timer := time.NewTimer(d)
+		defer timer.Stop()
+		timeout = timer.C
+	}
+	var done <-chan struct{}
+	if c.ctx != nil {
+		done = c.ctx.Done()
+	}
+	h.mu.Unlock()
+	defer h.mu.Lock()
+	select {
+	case <-w.wake:
+	case <-timeout:
+	case <-done:
+	}
+}
+
+// patience returns how long the call may wait for its turn.
+func (s *BufferedSocket) patience(c *call, h *half) (d time.Duration, finite bool) {
+	if c.timeout >= 0 {
+		t := now()
+		if c.until == never {
+			c.until = t.plus(c.timeout)
+		}
+		if c.until != never {
+			d, finite = time.Duration(c.until-t), true
+		}
+	}
+	if t := s.userDeadline(h); !t.IsZero() {
+		if left := time.Until(t); !finite || left < d {
+			d, finite = left, true
+		}
+	}
+	return d, finite
+}
+
+func (c *call) canceled() bool { return c.ctx != nil && c.ctx.Err() != nil }
+
+// expired reports whether the call's own time is up, its context's included.
+func (c *call) expired() bool {
+	return c.canceled() || c.until != never && now() >= c.until
+}
+
+// pace is asked before each try at the connection. It keeps the turn for the
+// call and says until when the try may wait, or that there is no time left.
+//
+// When the time is up, what has arrived still counts: a probe may be made as
+// long as it finds something, though not for ever, and where none can be made
+// one try is, if there has been none.
+func (s *BufferedSocket) pace(c *call, h *half, probing bool) (instant, error) {
+	c.turn, h.busy = true, true
+	switch {
+	case c.out:
+		if now() >= c.until {
+			return 0, errTimeUp
+		}
+	case c.expired():
+		c.out = true
+		c.until = now().plus(grace)
+		s.settle(c, h)
+	case c.ctx != nil && c.stop == nil && c.ctx.Done() != nil:
+		s.watch(c, h)
+	}
+	switch {
+	case probing && (c.out || c.timeout == 0):
+		return probe, nil
+	case c.out && c.tried:
+		return 0, errTimeUp
+	case c.until == never && c.timeout == 0:
+		c.until = now().plus(grace)
+	case c.until == never && c.timeout > 0:
+		c.until = now().plus(c.timeout)
+	}
+	return c.until, nil
+}
+
+// watch arranges that the end of the call's context ends the call.
+func (s *BufferedSocket) watch(c *call, h *half) {
+	fired := make(chan struct{})
+	c.fired = fired
+	c.stop = context.AfterFunc(c.ctx, func() {
+		h.mu.Lock()
+		h.armed, h.kicked = true, true
+		s.setConnDeadline(h, past)
+		h.mu.Unlock()
+		close(fired)
+	})
+}
+
+// settle ends the watch and gives the connection the user's deadline back.
+func (s *BufferedSocket) settle(c *call, h *half) {
+	if c.stop != nil {
+		if !c.stop() {
+			h.mu.Unlock()
+			<-c.fired
+			h.mu.Lock()
+		}
+		c.stop = nil
+	}
+	h.until = never
+	if h.armed {
+		h.armed, h.kicked = false, false
+		s.setConnDeadline(h, s.userDeadline(h))
+	}
+}
+
+// arm gives the connection the deadline of the call, if it is the earlier one.
+func (s *BufferedSocket) arm(h *half) error {
+	if h.armed || h.until == never {
+		return nil
+	}
+	t := h.until.time()
+	if user := s.userDeadline(h); !user.IsZero() && user.Before(t) {
+		return nil
+	}
+	h.armed = true
+	err := s.setConnDeadline(h, t)
+	if errors.Is(err, io.ErrClosedPipe) || errors.Is(err, net.ErrClosed) {
+		return nil // the read or write itself says it better
+	}
+	return err
+}
+
+// transfer makes one Read or Write of the connection, of p. Bytes may have
+// been transferred even if it returns an error.
+func (s *BufferedSocket) transfer(c *call, h *half, p []byte) (int, error) {
+	if err := s.begin(c, h); err != nil {
+		return 0, err
+	}
+	n, err := s.unlocked(h, p)
+	return s.judge(c, h, n, len(p), err)
+}
+
+// begin sets the deadline for a transfer.
+func (s *BufferedSocket) begin(c *call, h *half) error {
+	until, err := s.pace(c, h, false)
+	if err != nil {
+		return err
+	}
+	h.until = until
+	return s.arm(h)
+}
+
+// unlocked lets go of the lock for the Read or Write.
+func (s *BufferedSocket) unlocked(h *half, p []byte) (int, error) {
+	conn := s.conn
+	h.mu.Unlock()
+	defer h.mu.Lock()
+	if h == &s.recv {
+		return conn.Read(p)
+	}
+	return conn.Write(p)
+}
+
+// unlockedCopy copies from r to w until the end of r, in the turn of the call
+// on h and without the lock.
+func (s *BufferedSocket) unlockedCopy(c *call, h *half, w io.Writer, r io.Reader) (n int64, err error) {
+	c.turn, h.busy = true, true
+	h.mu.Unlock()
+	defer func() {
+		h.mu.Lock()
+		if h.closed && err != nil {
+			err = &closedError{c.op}
+		}
+	}()
+	return io.Copy(w, r)
+}
+
+// judge looks at what the connection returned for a transfer of size bytes.
+func (s *BufferedSocket) judge(c *call, h *half, n, size int, err error) (int, error) {
+	c.tried = true
+	switch {
+	case n < 0 || n > size:
+		return 0, errors.New("bufsock: " + c.op + ": the connection returned an impossible count")
+	case h.closed:
+		return n, net.ErrClosed
+	case s.isTimeout(c, h, err):
+		c.cause = err
+		return n, errTimeUp
+	case err != nil:
+		return n, s.note(h, err)
+	}
+	return n, nil
+}
+
+// isTimeout reports whether err says that a deadline has passed, and not, as
+// ETIMEDOUT does, that the connection is dead.
+func (s *BufferedSocket) isTimeout(c *call, h *half, err error) bool {
+	if err == nil {
+		return false
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return true
+	}
+	if e, ok := errors.AsType[net.Error](err); !ok || !e.Timeout() {
+		return false
+	}
+	user := s.userDeadline(h)
+	return c.out || c.expired() || !user.IsZero() && time.Until(user) <= 0
+}
+
+// explain returns the error that the caller of the method gets for err.
+func (s *BufferedSocket) explain(c *call, h *half, err error, w want) error {
+	n := h.data.len()
+	switch err {
+	case net.ErrClosed:
+		return &closedError{c.op}
+	case io.EOF:
+		return &ConnectionClosedError{c.op, n, endOfStream(n > 0), w}
+	case errTimeUp:
+		return c.timeUp(n, w)
+	}
+	return err
+}
+
+func (c *call) timeUp(n int, w want) error {
+	e := &TimeoutError{Op: c.op, After: max(c.timeout, NoTimeout), Buffered: n, want: w}
+	switch {
+	case c.canceled():
+		cause := context.Cause(c.ctx)
+		if !errors.Is(c.ctx.Err(), context.DeadlineExceeded) {
+			return &canceledError{c.op, n, cause, w}
+		}
+		e.Err = cause
+		if !errors.Is(cause, context.DeadlineExceeded) {
+			e.Err = fmt.Errorf("%w: %w", context.DeadlineExceeded, cause)
+		}
+	case c.timeout == 0:
+		e.Err = ErrWouldBlock
+	case c.cause != nil:
+		e.Err = c.cause
+	default:
+		e.Err = os.ErrDeadlineExceeded
+	}
+	return e
+}
+
+// userDeadlines are the deadlines set with SetReadDeadline and
+// SetWriteDeadline, each guarded by the lock of its half.
+type userDeadlines struct{ read, write time.Time }
+
+func (s *BufferedSocket) userDeadline(h *half) time.Time {
+	switch d := s.user.Load(); {
+	case d == nil:
+		return time.Time{}
+	case h == &s.recv:
+		return d.read
+	default:
+		return d.write
+	}
+}
+
+// setUserDeadline keeps t as the user's deadline and passes it on. If a call
+// is waiting, the earlier of its deadline and t bounds it from now on.
+func (s *BufferedSocket) setUserDeadline(op string, h *half, t time.Time) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.closed {
+		return &closedError{op}
+	}
+	effective := t
+	if h.until > never && (t.IsZero() || h.until.time().Before(t)) {
+		effective = h.until.time()
+		h.armed = true
+	}
+	if !h.kicked {
+		if err := s.setConnDeadline(h, effective); err != nil {
+			return err
+		}
+	}
+	d := s.user.Load()
+	if d == nil {
+		s.user.CompareAndSwap(nil, new(userDeadlines))
+		d = s.user.Load()
+	}
+	if h == &s.recv {
+		d.read = t
+	} else {
+		d.write = t
+	}
+	h.notifyAll()
+	return nil
+}
+
+func (s *BufferedSocket) setConnDeadline(h *half, t time.Time) error {
+	if h == &s.recv {
+		return s.conn.SetReadDeadline(t)
+	}
+	return s.conn.SetWriteDeadline(t)
+}
