@@ -53,6 +53,11 @@
 // A call that is answered from the buffer looks at no clock and touches no
 // deadline.
 //
+// Each call is whole or not at all. A message that takes several calls, such
+// as a line with a size and then the bytes, is not: after a timeout in its
+// middle go on with the call that failed, or bound all of them with the deadline
+// of one context and give up the connection if that ends.
+//
 // # Limits
 //
 // The max size bounds a message: that of RecvUntil and RecvUntilAny with its
@@ -185,9 +190,13 @@ func WithContext(ctx context.Context) Option { return Option{kind: optContext, c
 // at the end of the message.
 func WithDelimiter() Option { return Option{kind: optDelimiter} }
 
-// AppendTo makes the call append the message to dst and return that, instead
-// of allocating. If it fails it returns dst as it was; the memory behind dst,
-// up to its capacity, may have been written to.
+// AppendTo makes the call append the message to dst and return that, as the
+// built-in append does, instead of allocating. To use memory again and again:
+//
+//	line, err = s.RecvUntil(delim, bufsock.AppendTo(line[:0]))
+//
+// If the call fails it returns dst as it was; the memory behind dst, up to its
+// capacity, may have been written to.
 func AppendTo(dst []byte) Option { return Option{kind: optAppend, dst: dst} }
 
 // A BufferedSocket is a net.Conn with a receive buffer, a send buffer, a limit
@@ -403,8 +412,13 @@ func (h *half) isClosed(op string) error {
 // fails with an error that matches [ErrBufferedData] if either buffer holds
 // bytes: plaintext that came before the upgrade must never be read as if it had
 // come through TLS (CVE-2011-0411). If it fails, or wrap does, or wrap panics,
-// nothing has changed. wrap must use the connection that it is given, and not
-// the socket, whose calls wait until wrap has returned; Close does not.
+// the socket stays as it was.
+//
+// wrap must use the connection that it is given, and not the socket, whose
+// calls wait until wrap has returned; Close does not. It is not bounded by a
+// timeout. For TLS it should do the handshake, with
+// [crypto/tls.Conn.HandshakeContext]: left to the first receive or send, a
+// handshake that times out ends the session.
 func (s *BufferedSocket) Upgrade(wrap func(net.Conn) (net.Conn, error)) error {
 	if wrap == nil {
 		return invalid("Upgrade", "nil function")

@@ -1,10 +1,21 @@
 package bufsock_test
 
 import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"math"
 	"net"
 	"path/filepath"
+	"strings"
+	"syscall"
 	"testing"
+	"time"
 
+	"github.com/bufsock/bufsock"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
@@ -43,4 +54,894 @@ func dialPair(t testing.TB, network, address string) (net.Conn, net.Conn) {
 	require.NoError(t, err)
 	t.Cleanup(func() { a.Close(); b.Close() })
 	return a, b
+}
+
+// A wire is a connection whose reads and writes are scripted. What is not
+// scripted it does not have.
+type wire struct {
+	net.Conn
+	reads  []read   // results of Read, one each; then io.EOF
+	asked  []int    // how much each Read asked for
+	limits []int    // how much each Write takes; then everything
+	writes []string // what each Write took
+	err    error    // returned by a Write that is cut short
+}
+
+type read struct {
+	data string
+	err  error
+}
+
+// segments returns a wire that delivers the segments, then the end.
+func segments(segments ...string) *wire {
+	w := &wire{}
+	for _, s := range segments {
+		w.reads = append(w.reads, read{data: s})
+	}
+	return w
+}
+
+func (w *wire) Read(p []byte) (int, error) {
+	w.asked = append(w.asked, len(p))
+	if len(w.reads) == 0 {
+		return 0, io.EOF
+	}
+	n := copy(p, w.reads[0].data)
+	w.reads[0].data = w.reads[0].data[n:]
+	if w.reads[0].data != "" {
+		return n, nil
+	}
+	err := w.reads[0].err
+	w.reads = w.reads[1:]
+	return n, err
+}
+
+func (w *wire) Write(p []byte) (int, error) {
+	n := len(p)
+	var err error
+	if len(w.limits) > 0 {
+		if w.limits[0] < n {
+			n, err = w.limits[0], w.err
+		}
+		w.limits = w.limits[1:]
+	}
+	w.writes = append(w.writes, string(p[:n]))
+	return n, err
+}
+
+func (w *wire) Close() error                     { return nil }
+func (w *wire) SetReadDeadline(time.Time) error  { return nil }
+func (w *wire) SetWriteDeadline(time.Time) error { return nil }
+
+var crlf = []byte("\r\n")
+
+func TestRecvUntil(t *testing.T) {
+	type opts = []bufsock.Option
+	keep, limit := bufsock.WithDelimiter(), bufsock.WithMaxSize
+	tests := map[string]struct {
+		wire  []string
+		delim string
+		opts  opts
+		want  string
+		left  string
+		err   error // what the error must match
+	}{
+		"consumes the delimiter":                    {[]string{"ab\r\ncd"}, "\r\n", nil, "ab", "cd", nil},
+		"keeps the delimiter on request":            {[]string{"ab\r\ncd"}, "\r\n", opts{keep}, "ab\r\n", "cd", nil},
+		"an empty message":                          {[]string{"\r\ncd"}, "\r\n", nil, "", "cd", nil},
+		"a cut inside the delimiter":                {[]string{"ab\r", "\ncd"}, "\r\n", nil, "ab", "cd", nil},
+		"a false start of the delimiter":            {[]string{"ab\r", "\r\ncd"}, "\r\n", nil, "ab\r", "cd", nil},
+		"a delimiter that overlaps itself":          {[]string{"$$$"}, "$$", nil, "", "$", nil},
+		"a delimiter with a repeated start":         {[]string{"aa", "aab"}, "aab", nil, "aa", "", nil},
+		"a delimiter byte by byte":                  {[]string{"x", "a", "b", "a", "b", "c"}, "abc", nil, "xab", "", nil},
+		"max size counts the delimiter: exactly":    {[]string{"abc\r\n"}, "\r\n", opts{limit(5)}, "abc", "", nil},
+		"max size counts the delimiter: one over":   {[]string{"abcd\r\n"}, "\r\n", opts{limit(5)}, "", "abcd\r\n", errTooLong},
+		"a cut inside the delimiter at the limit":   {[]string{"abc\r", "\n"}, "\r\n", opts{limit(5)}, "abc", "", nil},
+		"exactly max size without a delimiter":      {[]string{"abcde"}, "\r\n", opts{limit(5)}, "", "abcde", errTooLong},
+		"no room left for the delimiter":            {[]string{"abcd"}, "\r\n", opts{limit(5)}, "", "abcd", errTooLong},
+		"the last byte may begin the delimiter":     {[]string{"abc\r"}, "\r\n", opts{limit(5)}, "", "abc\r", io.ErrUnexpectedEOF},
+		"a delimiter longer than max size":          {nil, "\r\n", opts{limit(1)}, "", "", errTooLong},
+		"max size zero":                             {[]string{"\n"}, "\n", opts{limit(0)}, "", "", errTooLong},
+		"a delimiter in one piece behind the limit": {[]string{strings.Repeat("a", 10) + "\n"}, "\n", opts{limit(10)}, "", "aaaaaaaaaa\n", errTooLong},
+		"the end between messages":                  {nil, "\n", nil, "", "", io.EOF},
+		"the end inside a message":                  {[]string{"abc"}, "\n", nil, "", "abc", io.ErrUnexpectedEOF},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			s := bufsock.NewBufferedSocket(segments(tt.wire...))
+			msg, err := s.RecvUntil([]byte(tt.delim), tt.opts...)
+			assertErrorIs(t, err, tt.err)
+			assert.Equal(t, tt.want, string(msg))
+			assert.Equal(t, err == nil, msg != nil, "nil and only nil with an error")
+			assert.Equal(t, tt.left, string(s.RecvBuffer()))
+			assert.Equal(t, len(tt.left), s.Buffered())
+		})
+	}
+}
+
+// errTooLong stands for a *MessageTooLongError in tables.
+var errTooLong = errors.New("too long")
+
+// assertErrorIs wants err to match target, or nil if that is nil.
+func assertErrorIs(t *testing.T, err, target error) {
+	t.Helper()
+	switch {
+	case target == nil:
+		assert.NoError(t, err)
+	case target == errTooLong:
+		assert.IsType(t, (*bufsock.MessageTooLongError)(nil), err)
+	default:
+		assert.ErrorIs(t, err, target)
+	}
+	if closed, ok := err.(*bufsock.ConnectionClosedError); ok {
+		assert.NotEqual(t, errors.Is(closed, io.EOF), errors.Is(closed, io.ErrUnexpectedEOF), "one or the other")
+	}
+}
+
+func TestRecvUntilDefaultMaxSize(t *testing.T) {
+	for over := range 2 {
+		line := strings.Repeat("a", bufsock.DefaultMaxSize-1+over) + "\n"
+		s := bufsock.NewBufferedSocket(segments(line))
+		msg, err := s.RecvUntil([]byte("\n"))
+		if over == 0 {
+			require.NoError(t, err)
+			require.Equal(t, line[:len(line)-1], string(msg))
+			continue
+		}
+		require.IsType(t, (*bufsock.MessageTooLongError)(nil), err)
+	}
+}
+
+func TestRecvUntilAny(t *testing.T) {
+	tests := map[string]struct {
+		wire   []string
+		delims []string
+		limit  int
+		want   string
+		which  int
+		left   string
+		err    error
+	}{
+		"the one that comes first":               {[]string{"ab;cd\n"}, []string{"\n", ";"}, 100, "ab", 1, "cd\n", nil},
+		"the match that ends first":              {[]string{"a\r\nb"}, []string{"\r\n", "\r"}, 100, "a", 1, "\nb", nil},
+		"of those that end together the longest": {[]string{"xaab"}, []string{"b", "ab", "aab"}, 100, "x", 2, "", nil},
+		"of equal ones the first":                {[]string{"x\n"}, []string{"\n", "\n"}, 100, "x", 0, "", nil},
+		"a cut inside a delimiter":               {[]string{"xa", "a", "b"}, []string{";", "aab"}, 100, "x", 1, "", nil},
+		"within the limit":                       {[]string{"abc\n"}, []string{"\r\n\r\n", "\n"}, 4, "abc", 1, "", nil},
+		"over the limit":                         {[]string{"abcd\n"}, []string{"\r\n", "\n"}, 4, "", -1, "abcd\n", errTooLong},
+		"only the longer may still end":          {[]string{"ab\r"}, []string{"\r\n", ";;;;"}, 4, "", -1, "ab\r", io.ErrUnexpectedEOF},
+		"none may still end":                     {[]string{"abc"}, []string{"\r\n", ";;;;"}, 4, "", -1, "abc", errTooLong},
+		"the end inside a message":               {[]string{"ab"}, []string{"\n"}, 100, "", -1, "ab", io.ErrUnexpectedEOF},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			var delims [][]byte
+			for _, d := range tt.delims {
+				delims = append(delims, []byte(d))
+			}
+			s := bufsock.NewBufferedSocket(segments(tt.wire...))
+			msg, which, err := s.RecvUntilAny(delims, bufsock.WithMaxSize(tt.limit))
+			assertErrorIs(t, err, tt.err)
+			assert.Equal(t, tt.want, string(msg))
+			assert.Equal(t, tt.which, which)
+			assert.Equal(t, tt.left, string(s.RecvBuffer()))
+		})
+	}
+	t.Run("keeps the delimiter on request", func(t *testing.T) {
+		s := bufsock.NewBufferedSocket(segments("login: x"))
+		msg, which, err := s.RecvUntilAny([][]byte{[]byte("? "), []byte(": ")}, bufsock.WithDelimiter())
+		require.NoError(t, err)
+		require.Equal(t, "login: ", string(msg))
+		require.Equal(t, 1, which)
+	})
+}
+
+func TestSizedReceives(t *testing.T) {
+	const long = 1 << 40 // more than any machine would allocate
+	tests := map[string]struct {
+		wire       []string
+		size       int
+		recv       string // what Recv returns
+		recvErr    error
+		sized      string // what RecvSize and Peek return
+		sizedErr   error
+		discarded  int
+		discardErr error
+	}{
+		"all in one segment":       {[]string{"abcdef"}, 4, "abcd", nil, "abcd", nil, 4, nil},
+		"in two segments":          {[]string{"ab", "cdef"}, 4, "ab", nil, "abcd", nil, 4, nil},
+		"exactly what there is":    {[]string{"abcd"}, 4, "abcd", nil, "abcd", nil, 4, nil},
+		"zero does not wait":       {nil, 0, "", nil, "", nil, 0, nil},
+		"one more than there is":   {[]string{"abc"}, 4, "abc", nil, "", io.ErrUnexpectedEOF, 3, io.ErrUnexpectedEOF},
+		"nothing there":            {nil, 4, "", io.EOF, "", io.EOF, 0, io.EOF},
+		"a size only announced":    {[]string{"abc"}, long, "abc", nil, "", io.ErrUnexpectedEOF, 3, io.ErrUnexpectedEOF},
+		"a negative size":          {[]string{"abc"}, -1, "", bufsock.ErrInvalidArgument, "", bufsock.ErrInvalidArgument, 0, bufsock.ErrInvalidArgument},
+		"not bounded by max size":  {[]string{"abcdef"}, 6, "abcdef", nil, "abcdef", nil, 6, nil},
+		"data together with error": {nil, 3, "abc", nil, "abc", nil, 3, nil},
+	}
+	for name, tt := range tests {
+		if tt.size == long && math.MaxInt == math.MaxInt32 {
+			tt.size = math.MaxInt
+		}
+		socket := func() *bufsock.BufferedSocket {
+			w := segments(tt.wire...)
+			if name == "data together with error" {
+				w.reads = []read{{"abc", io.EOF}}
+			}
+			return bufsock.NewBufferedSocket(w, bufsock.WithMaxSize(5))
+		}
+		all := strings.Join(tt.wire, "")
+		t.Run(name, func(t *testing.T) {
+			s := socket()
+			msg, err := s.Recv(tt.size)
+			assertErrorIs(t, err, tt.recvErr)
+			assert.Equal(t, tt.recv, string(msg))
+
+			s = socket()
+			msg, err = s.RecvSize(tt.size)
+			assertErrorIs(t, err, tt.sizedErr)
+			assert.Equal(t, tt.sized, string(msg))
+			assert.Equal(t, err == nil, msg != nil)
+			if err != nil && tt.size > 0 {
+				assert.Equal(t, all, string(s.RecvBuffer()))
+			}
+
+			s = socket()
+			msg, err = s.Peek(tt.size)
+			assertErrorIs(t, err, tt.sizedErr)
+			assert.Equal(t, tt.sized, string(msg))
+			if err == nil {
+				again, err := s.RecvSize(tt.size)
+				assert.NoError(t, err)
+				assert.Equal(t, msg, again, "Peek consumes nothing")
+			}
+
+			s = socket()
+			n, err := s.Discard(tt.size)
+			assertErrorIs(t, err, tt.discardErr)
+			assert.Equal(t, tt.discarded, n)
+		})
+	}
+}
+
+func TestRecvEndOfStream(t *testing.T) {
+	for _, transport := range transports {
+		t.Run(transport.name, func(t *testing.T) {
+			local, remote := transport.pair(t)
+			go func() {
+				remote.Write([]byte("abc"))
+				remote.Close()
+			}()
+			s := bufsock.NewBufferedSocket(local)
+			msg, err := s.RecvClose()
+			require.NoError(t, err)
+			require.Equal(t, "abc", string(msg))
+			for range 3 {
+				_, err := s.Recv(1)
+				require.True(t, err == io.EOF, "io.EOF itself, not %v", err)
+				n, err := s.Read(make([]byte, 1))
+				require.Zero(t, n)
+				require.True(t, err == io.EOF, "io.EOF itself, not %v", err)
+				msg, err := s.RecvClose()
+				require.NoError(t, err)
+				require.NotNil(t, msg)
+				require.Empty(t, msg)
+			}
+		})
+	}
+}
+
+func TestRecvClose(t *testing.T) {
+	tests := map[string]struct {
+		wire  []string
+		limit int
+		want  string
+		err   error
+	}{
+		"everything":               {[]string{"ab", "cd"}, 100, "abcd", nil},
+		"exactly max size":         {[]string{"ab", "cd"}, 4, "abcd", nil},
+		"one more":                 {[]string{"ab", "cde"}, 4, "", errTooLong},
+		"nothing":                  {nil, 100, "", nil},
+		"nothing with max size 0":  {nil, 0, "", nil},
+		"one byte with max size 0": {[]string{"a"}, 0, "", errTooLong},
+		"no limit":                 {[]string{strings.Repeat("a", 100_000)}, bufsock.NoLimit, strings.Repeat("a", 100_000), nil},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			s := bufsock.NewBufferedSocket(segments(tt.wire...))
+			msg, err := s.RecvClose(bufsock.WithMaxSize(tt.limit))
+			assertErrorIs(t, err, tt.err)
+			assert.Equal(t, tt.want, string(msg))
+			if err != nil {
+				assert.Equal(t, strings.Join(tt.wire, ""), string(s.RecvBuffer()), "nothing consumed")
+			}
+		})
+	}
+}
+
+func TestRecvSplit(t *testing.T) {
+	// uncomment skips lines that begin with '#', an advance without a token.
+	uncomment := func(data []byte, atEOF bool) (int, []byte, error) {
+		advance, token, err := bufio.ScanLines(data, atEOF)
+		if len(token) > 0 && token[0] == '#' {
+			return advance, nil, err
+		}
+		return advance, token, err
+	}
+	fixed := func(advance int, token []byte, err error) bufio.SplitFunc {
+		return func([]byte, bool) (int, []byte, error) { return advance, token, err }
+	}
+	boom := errors.New("boom")
+	tests := map[string]struct {
+		wire  []string
+		split bufio.SplitFunc
+		limit int
+		want  string
+		left  string
+		err   error
+	}{
+		"a token":                             {[]string{"ab\ncd"}, bufio.ScanLines, 100, "ab", "cd", nil},
+		"an empty token":                      {[]string{"\ncd"}, bufio.ScanLines, 100, "", "cd", nil},
+		"a token in two segments":             {[]string{"a", "b\ncd"}, bufio.ScanLines, 100, "ab", "cd", nil},
+		"what it skips goes with the token":   {[]string{"#1\n#2\n", "ab\ncd"}, uncomment, 100, "ab", "cd", nil},
+		"what it skips stays without a token": {[]string{"#1\nab"}, func(d []byte, _ bool) (int, []byte, error) { return uncomment(d, false) }, 100, "", "#1\nab", io.ErrUnexpectedEOF},
+		"the last token sees the end":         {[]string{"ab"}, bufio.ScanLines, 100, "ab", "", nil},
+		"nothing but what it skips":           {[]string{"  "}, bufio.ScanWords, 100, "", "  ", io.EOF},
+		"no stream":                           {nil, bufio.ScanLines, 100, "", "", io.EOF},
+		"exactly max size":                    {[]string{"abc\nd"}, bufio.ScanLines, 4, "abc", "d", nil},
+		"one more":                            {[]string{"abcd\n"}, bufio.ScanLines, 4, "", "abcd\n", errTooLong},
+		"max size before the end":             {[]string{"abcd"}, bufio.ScanLines, 4, "", "abcd", errTooLong},
+		"what it skips counts":                {[]string{"#12\na\n"}, uncomment, 5, "", "#12\na\n", errTooLong},
+		"max size zero":                       {[]string{"a"}, bufio.ScanBytes, 0, "", "a", errTooLong},
+		"its error":                           {[]string{"ab"}, fixed(1, nil, boom), 100, "", "ab", boom},
+		"its final token":                     {[]string{"ab"}, fixed(1, []byte("t"), bufio.ErrFinalToken), 100, "t", "b", nil},
+		"its end without a token":             {[]string{"ab"}, fixed(1, nil, bufio.ErrFinalToken), 100, "", "ab", bufio.ErrFinalToken},
+		"an advance below zero":               {[]string{"ab"}, fixed(-1, []byte("x"), nil), 100, "", "ab", bufio.ErrNegativeAdvance},
+		"an advance behind the data":          {[]string{"ab"}, fixed(3, []byte("x"), nil), 100, "", "ab", bufio.ErrAdvanceTooFar},
+		"a token that is not in the data":     {[]string{"ab"}, fixed(1, []byte("elsewhere"), nil), 100, "elsewhere", "b", nil},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			s := bufsock.NewBufferedSocket(segments(tt.wire...))
+			msg, err := s.RecvSplit(tt.split, bufsock.WithMaxSize(tt.limit))
+			assertErrorIs(t, err, tt.err)
+			assert.Equal(t, tt.want, string(msg))
+			assert.Equal(t, tt.left, string(s.RecvBuffer()))
+		})
+	}
+}
+
+func TestRecvSplitPanic(t *testing.T) {
+	s := bufsock.NewBufferedSocket(segments("ab\n", "cd\n"))
+	require.PanicsWithValue(t, "boom", func() {
+		s.RecvSplit(func([]byte, bool) (int, []byte, error) { panic("boom") })
+	})
+	msg, err := s.RecvUntil([]byte("\n"))
+	require.NoError(t, err, "the turn is free")
+	require.Equal(t, "ab", string(msg), "nothing is lost")
+}
+
+func TestRecvSplitSeesTheEndOnlyAtTheEnd(t *testing.T) {
+	local, remote := pipePair(t)
+	go remote.Write([]byte("abc"))
+	s := bufsock.NewBufferedSocket(local)
+	for range 2 {
+		_, err := s.RecvSplit(func(data []byte, atEOF bool) (int, []byte, error) {
+			assert.False(t, atEOF)
+			return 0, nil, nil
+		}, bufsock.WithTimeout(5*time.Millisecond))
+		require.IsType(t, (*bufsock.TimeoutError)(nil), err)
+	}
+	require.Equal(t, "abc", string(s.RecvBuffer()))
+}
+
+func TestDiscardUntil(t *testing.T) {
+	tests := map[string]struct {
+		wire  []string
+		delim string
+		want  int
+		left  string
+		err   error
+	}{
+		"the delimiter counts":            {[]string{"abc\r\nd"}, "\r\n", 5, "d", nil},
+		"a cut inside the delimiter":      {[]string{"abc\r", "\nd"}, "\r\n", 5, "d", nil},
+		"a false start":                   {[]string{"abc\r", "\r\nd"}, "\r\n", 6, "d", nil},
+		"an overlapping start":            {[]string{"aa", "aab"}, "aab", 5, "", nil},
+		"a beginning of it at the end":    {[]string{"abc\r"}, "\r\n", 3, "\r", io.ErrUnexpectedEOF},
+		"no delimiter":                    {[]string{"abc"}, "\r\n", 3, "", io.ErrUnexpectedEOF},
+		"nothing":                         {nil, "\r\n", 0, "", io.EOF},
+		"no max size applies":             {[]string{strings.Repeat("a", 100_000) + "\n"}, "\n", 100_001, "", nil},
+		"a delimiter longer than what is": {[]string{"ab"}, "abc", 0, "ab", io.ErrUnexpectedEOF},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			s := bufsock.NewBufferedSocket(segments(tt.wire...), bufsock.WithMaxSize(3))
+			n, err := s.DiscardUntil([]byte(tt.delim))
+			assertErrorIs(t, err, tt.err)
+			assert.Equal(t, tt.want, n)
+			assert.Equal(t, tt.left, string(s.RecvBuffer()))
+		})
+	}
+}
+
+func TestTooLongCanBeReadOrSkipped(t *testing.T) {
+	for _, skip := range []bool{false, true} {
+		s := bufsock.NewBufferedSocket(segments("0123456789\nnext\n"), bufsock.WithMaxSize(5))
+		for range 2 {
+			_, err := s.RecvUntil([]byte("\n"))
+			require.IsType(t, (*bufsock.MessageTooLongError)(nil), err)
+		}
+		if skip {
+			n, err := s.DiscardUntil([]byte("\n"))
+			require.NoError(t, err)
+			require.Equal(t, 11, n)
+		} else {
+			msg, err := s.RecvUntil([]byte("\n"), bufsock.WithMaxSize(11))
+			require.NoError(t, err)
+			require.Equal(t, "0123456789", string(msg))
+		}
+		msg, err := s.RecvUntil([]byte("\n"))
+		require.NoError(t, err)
+		require.Equal(t, "next", string(msg))
+	}
+}
+
+// A search that goes on must not look again at what it has seen, unless it is
+// another search or the bytes in front of it are gone.
+func TestRecvUntilResumes(t *testing.T) {
+	now := bufsock.WithTimeout(bufsock.NonBlocking)
+	local, remote := tcpPair(t)
+	s := bufsock.NewBufferedSocket(local)
+	send := func(text string) {
+		_, err := remote.Write([]byte(text))
+		require.NoError(t, err)
+		_, err = s.Peek(s.Buffered() + len(text))
+		require.NoError(t, err)
+	}
+	later := func(delim string) {
+		_, err := s.RecvUntil([]byte(delim), now)
+		require.ErrorIs(t, err, bufsock.ErrWouldBlock)
+	}
+	send("a;b\r")
+	later("\r\n")
+	send("\n")
+	msg, err := s.RecvUntil([]byte(";"), now)
+	require.NoError(t, err, "another search begins at the beginning")
+	require.Equal(t, "a", string(msg))
+	msg, err = s.RecvUntil(crlf, now)
+	require.NoError(t, err)
+	require.Equal(t, "b", string(msg))
+
+	send("abcdef")
+	later("\n")
+	_, err = s.RecvUntil([]byte("\n"), now, bufsock.WithMaxSize(3))
+	require.IsType(t, (*bufsock.MessageTooLongError)(nil), err, "a lower limit than what was searched")
+	_, err = s.RecvSize(5)
+	require.NoError(t, err)
+	send("\n")
+	msg, err = s.RecvUntil([]byte("\n"), now)
+	require.NoError(t, err, "the search moves with the bytes")
+	require.Equal(t, "f", string(msg))
+}
+
+func TestMessages(t *testing.T) {
+	collect := func(s *bufsock.BufferedSocket, opts ...bufsock.Option) (msgs []string, errs []error) {
+		for msg, err := range s.Messages([]byte("\n"), opts...) {
+			if err != nil {
+				errs = append(errs, err)
+				continue
+			}
+			msgs = append(msgs, string(msg))
+		}
+		return msgs, errs
+	}
+	t.Run("a clean end ends the loop", func(t *testing.T) {
+		msgs, errs := collect(bufsock.NewBufferedSocket(segments("a\n", "\nb\n")))
+		require.Equal(t, []string{"a", "", "b"}, msgs)
+		require.Empty(t, errs)
+	})
+	t.Run("an unfinished tail is an error and stays", func(t *testing.T) {
+		s := bufsock.NewBufferedSocket(segments("a\nb"))
+		msgs, errs := collect(s)
+		require.Equal(t, []string{"a"}, msgs)
+		require.Len(t, errs, 1)
+		require.ErrorIs(t, errs[0], io.ErrUnexpectedEOF)
+		require.Equal(t, "b", string(s.RecvBuffer()))
+	})
+	t.Run("ranging again goes on", func(t *testing.T) {
+		s := bufsock.NewBufferedSocket(segments("a\nb\nc\n"))
+		for msg, err := range s.Messages([]byte("\n")) {
+			require.NoError(t, err)
+			require.Equal(t, "a", string(msg))
+			break
+		}
+		msgs, _ := collect(s)
+		require.Equal(t, []string{"b", "c"}, msgs)
+	})
+	t.Run("a limit is an error once, and can be passed", func(t *testing.T) {
+		s := bufsock.NewBufferedSocket(segments("a\nlong\nb\n"))
+		msgs, errs := collect(s, bufsock.WithMaxSize(3))
+		require.Equal(t, []string{"a"}, msgs)
+		require.Len(t, errs, 1)
+		require.IsType(t, (*bufsock.MessageTooLongError)(nil), errs[0])
+		_, err := s.DiscardUntil([]byte("\n"))
+		require.NoError(t, err)
+		msgs, errs = collect(s, bufsock.WithMaxSize(3))
+		require.Equal(t, []string{"b"}, msgs)
+		require.Empty(t, errs)
+	})
+	t.Run("the loop body may use the socket", func(t *testing.T) {
+		s := bufsock.NewBufferedSocket(segments("3\nabc2\nxy"))
+		var bodies []string
+		for msg, err := range s.Messages([]byte("\n")) {
+			require.NoError(t, err)
+			body, err := s.RecvSize(int(msg[0] - '0'))
+			require.NoError(t, err)
+			bodies = append(bodies, string(body))
+		}
+		require.Equal(t, []string{"abc", "xy"}, bodies)
+	})
+	t.Run("a bad argument is an error", func(t *testing.T) {
+		s := bufsock.NewBufferedSocket(segments("a\n"))
+		n := 0
+		for _, err := range s.Messages(nil) {
+			require.ErrorIs(t, err, bufsock.ErrInvalidArgument)
+			n++
+		}
+		require.Equal(t, 1, n)
+	})
+}
+
+func TestAppendTo(t *testing.T) {
+	t.Run("appends and keeps the memory", func(t *testing.T) {
+		s := bufsock.NewBufferedSocket(segments("cd\n"))
+		dst := append(make([]byte, 0, 10), "ab"...)
+		msg, err := s.RecvUntil([]byte("\n"), bufsock.AppendTo(dst))
+		require.NoError(t, err)
+		require.Equal(t, "abcd", string(msg))
+		require.Same(t, &dst[0], &msg[0])
+	})
+	t.Run("comes back unchanged with an error", func(t *testing.T) {
+		s := bufsock.NewBufferedSocket(segments(strings.Repeat("x", 50_000)))
+		dst := append(make([]byte, 0, 100_000), "ab"...)
+		msg, err := s.RecvSize(60_000, bufsock.AppendTo(dst))
+		require.ErrorIs(t, err, io.ErrUnexpectedEOF)
+		require.Equal(t, dst, msg)
+		require.Equal(t, 50_000, s.Buffered(), "what was read straight into dst")
+		msg, err = s.RecvUntil(nil, bufsock.AppendTo(dst))
+		require.ErrorIs(t, err, bufsock.ErrInvalidArgument)
+		require.Equal(t, dst, msg)
+	})
+	t.Run("an empty message is not nil", func(t *testing.T) {
+		s := bufsock.NewBufferedSocket(segments("\n"))
+		msg, err := s.RecvUntil([]byte("\n"), bufsock.AppendTo(nil))
+		require.NoError(t, err)
+		require.NotNil(t, msg)
+		require.Empty(t, msg)
+	})
+	t.Run("a large size goes straight there", func(t *testing.T) {
+		w := segments("0123", strings.Repeat("x", 100_000), "tail")
+		s := bufsock.NewBufferedSocket(w)
+		msg, err := s.Peek(4)
+		require.NoError(t, err)
+		require.Equal(t, "0123", string(msg))
+		msg, err = s.RecvSize(100_004, bufsock.AppendTo(make([]byte, 0, 100_004)))
+		require.NoError(t, err)
+		require.Equal(t, "0123"+strings.Repeat("x", 100_000), string(msg))
+		require.Equal(t, []int{32768, 100_000}, w.asked, "one read of all that is missing")
+		require.Zero(t, s.Buffered())
+	})
+}
+
+// A message belongs to the caller: neither later receives nor other sockets
+// may write to it.
+func TestMessagesAreTheCallersOwn(t *testing.T) {
+	s := bufsock.NewBufferedSocket(segments("first\nsecond\n"))
+	first, err := s.RecvUntil([]byte("\n"))
+	require.NoError(t, err)
+	buffer := s.RecvBuffer()
+	peeked, err := s.Peek(3)
+	require.NoError(t, err)
+	first = append(first, "!!!!!!!!"...)
+	copy(peeked, "xxx")
+	copy(buffer, "yyyyyyy")
+	second, err := s.RecvUntil([]byte("\n"))
+	require.NoError(t, err)
+	require.Equal(t, "second", string(second))
+	require.Equal(t, "first!!!!!!!!", string(first))
+}
+
+func TestReadSize(t *testing.T) {
+	w := segments(strings.Repeat("a line of 20 bytes.\n", 10_000))
+	s := bufsock.NewBufferedSocket(w)
+	for range 10_000 {
+		_, err := s.RecvUntil([]byte("\n"))
+		require.NoError(t, err)
+	}
+	require.LessOrEqual(t, len(w.asked), 200_000/32768+1)
+	for _, n := range w.asked {
+		require.Equal(t, 32768, n, "bytes asked per read")
+	}
+
+	w = segments("abc\n")
+	_, err := bufsock.NewBufferedSocket(w, bufsock.WithReadSize(2)).RecvUntil([]byte("\n"))
+	require.NoError(t, err)
+	require.Equal(t, []int{2, 2}, w.asked)
+}
+
+func TestErrorsOfTheConnection(t *testing.T) {
+	reset := &net.OpError{Op: "read", Net: "tcp", Err: syscall.ECONNRESET}
+	t.Run("come as they are, after the data, and again", func(t *testing.T) {
+		s := bufsock.NewBufferedSocket(&wire{reads: []read{{"a\nb", reset}}})
+		msg, err := s.RecvUntil([]byte("\n"))
+		require.NoError(t, err)
+		require.Equal(t, "a", string(msg))
+		for range 2 { // the script would go on with io.EOF, as a kernel does
+			_, err = s.RecvUntil([]byte("\n"))
+			require.True(t, err == error(reset), "%v", err)
+			_, err = s.RecvClose()
+			require.True(t, err == error(reset), "%v", err)
+		}
+		require.Equal(t, "b", string(s.RecvBuffer()))
+	})
+	t.Run("a connection that returns nothing for ever", func(t *testing.T) {
+		s := bufsock.NewBufferedSocket(&wire{reads: make([]read, 1000)})
+		_, err := s.RecvUntil([]byte("\n"))
+		require.ErrorIs(t, err, io.ErrNoProgress)
+		_, err = s.Read(make([]byte, 1))
+		require.ErrorIs(t, err, io.ErrNoProgress)
+	})
+	t.Run("a connection that returns nothing for a while", func(t *testing.T) {
+		w := &wire{reads: make([]read, 50)}
+		w.reads = append(w.reads, read{data: "a\n"})
+		msg, err := bufsock.NewBufferedSocket(w).RecvUntil([]byte("\n"))
+		require.NoError(t, err)
+		require.Equal(t, "a", string(msg))
+	})
+	t.Run("a count that cannot be", func(t *testing.T) {
+		s := bufsock.NewBufferedSocket(liar{segments()})
+		_, err := s.RecvUntil([]byte("\n"))
+		require.ErrorContains(t, err, "impossible count")
+		_, err = s.Send([]byte("abc"))
+		require.ErrorContains(t, err, "impossible count")
+	})
+	t.Run("a panic of the connection", func(t *testing.T) {
+		s := bufsock.NewBufferedSocket(struct{ net.Conn }{}, bufsock.WithTimeout(bufsock.NoTimeout))
+		for range 2 {
+			require.Panics(t, func() { s.Recv(1) })
+			require.Panics(t, func() { s.Send([]byte("abc")) })
+		}
+	})
+}
+
+// A liar returns counts that cannot be.
+type liar struct{ *wire }
+
+func (liar) Read(p []byte) (int, error)  { return len(p) + 1, nil }
+func (liar) Write(p []byte) (int, error) { return -1, nil }
+
+func TestSending(t *testing.T) {
+	type step = func(s *bufsock.BufferedSocket) (int, error)
+	send := func(data string) step {
+		return func(s *bufsock.BufferedSocket) (int, error) { return s.Send([]byte(data)) }
+	}
+	buffers := func(data ...string) step {
+		return func(s *bufsock.BufferedSocket) (int, error) {
+			var bufs [][]byte
+			for _, d := range data {
+				bufs = append(bufs, []byte(d))
+			}
+			n, err := s.SendBuffers(bufs)
+			for i, d := range data {
+				assert.Equal(t, d, string(bufs[i]), "bufs is left as it was")
+			}
+			return n, err
+		}
+	}
+	write := func(data string) step {
+		return func(s *bufsock.BufferedSocket) (int, error) { return s.Write([]byte(data)) }
+	}
+	buffer := func(data string) step {
+		return func(s *bufsock.BufferedSocket) (int, error) { return 0, s.Buffer([]byte(data)) }
+	}
+	flush := step(func(s *bufsock.BufferedSocket) (int, error) { return 0, s.Flush() })
+	reset := &net.OpError{Op: "write", Net: "tcp", Err: syscall.ECONNRESET}
+	long := strings.Repeat("x", 100_000)
+
+	tests := map[string]struct {
+		limits []int
+		cause  error
+		before []step
+		step   step
+		n      int
+		err    error
+		writes []string
+		unsent string
+	}{
+		"Send":                                    {nil, nil, nil, send("abc"), 3, nil, []string{"abc"}, ""},
+		"Send of nothing":                         {nil, nil, nil, send(""), 0, nil, nil, ""},
+		"Buffer sends nothing":                    {nil, nil, nil, buffer("abc"), 0, nil, nil, "abc"},
+		"Send counts the buffer, in one write":    {nil, nil, []step{buffer("ab")}, send("cde"), 5, nil, []string{"abcde"}, ""},
+		"Flush":                                   {nil, nil, []step{buffer("ab"), buffer("cd")}, flush, 0, nil, []string{"abcd"}, ""},
+		"Flush of nothing":                        {nil, nil, nil, flush, 0, nil, nil, ""},
+		"SendBuffers, in one write":               {nil, nil, []step{buffer("ab")}, buffers("c", "", "de"), 5, nil, []string{"abcde"}, ""},
+		"a large Send is not copied":              {nil, nil, []step{buffer("ab")}, send(long), 100_002, nil, []string{"ab", long}, ""},
+		"Write counts p alone":                    {nil, nil, []step{buffer("ab")}, write("cde"), 3, nil, []string{"ab", "cde"}, ""},
+		"a failed Send keeps the rest":            {[]int{4}, reset, []step{buffer("ab")}, send("cde"), 4, reset, []string{"abcd"}, "e"},
+		"a failed Send that sent nothing":         {[]int{0}, reset, []step{buffer("ab")}, send("cde"), 0, reset, []string{""}, "abcde"},
+		"a failed large Send keeps the rest":      {[]int{2, 99_999}, reset, []step{buffer("ab")}, send(long), 100_001, reset, []string{"ab", long[1:]}, "x"},
+		"a failed large Send cut in the buffer":   {[]int{1}, reset, []step{buffer("ab")}, send(long), 1, reset, []string{"a"}, "b" + long},
+		"a failed SendBuffers keeps the rest":     {[]int{4}, reset, nil, buffers("ab", "cd", "ef"), 4, reset, []string{"abcd"}, "ef"},
+		"a failed Flush keeps the rest":           {[]int{1}, reset, []step{buffer("ab")}, flush, 0, reset, []string{"a"}, "b"},
+		"Flush goes on":                           {[]int{1}, reset, []step{buffer("ab"), flush}, flush, 0, nil, []string{"a", "b"}, ""},
+		"a failed Write keeps nothing of p":       {[]int{2, 1}, reset, []step{buffer("ab")}, write("cde"), 1, reset, []string{"ab", "c"}, ""},
+		"a failed Write cut in the buffer":        {[]int{1}, reset, []step{buffer("ab")}, write("cde"), 0, reset, []string{"a"}, "b"},
+		"a short write without an error":          {[]int{2}, nil, nil, send("abc"), 2, io.ErrShortWrite, []string{"ab"}, "c"},
+		"a short write without an error in Write": {[]int{2}, nil, nil, write("abc"), 2, io.ErrShortWrite, []string{"ab"}, ""},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			w := &wire{limits: tt.limits, err: tt.cause}
+			s := bufsock.NewBufferedSocket(w)
+			for _, step := range tt.before {
+				step(s)
+			}
+			n, err := tt.step(s)
+			assertErrorIs(t, err, tt.err)
+			assert.Equal(t, tt.n, n)
+			assert.Equal(t, tt.writes, w.writes)
+			assert.Equal(t, tt.unsent, string(s.SendBuffer()))
+		})
+	}
+}
+
+func TestBufferCopies(t *testing.T) {
+	w := &wire{}
+	s := bufsock.NewBufferedSocket(w)
+	data := []byte("abc")
+	require.NoError(t, s.Buffer(data))
+	copy(data, "xxx")
+	require.NoError(t, s.Flush())
+	require.Equal(t, []string{"abc"}, w.writes)
+}
+
+func TestInvalidArguments(t *testing.T) {
+	w := segments("abc\n")
+	s := bufsock.NewBufferedSocket(w)
+	ns := bufsock.NewNetstringSocket(s)
+	require.NoError(t, s.Buffer([]byte("out")))
+	lf := []byte("\n")
+	all := map[string]bufsock.Option{
+		"WithTimeout":   bufsock.WithTimeout(time.Second),
+		"WithContext":   bufsock.WithContext(context.Background()),
+		"WithMaxSize":   bufsock.WithMaxSize(10),
+		"WithReadSize":  bufsock.WithReadSize(10),
+		"WithDelimiter": bufsock.WithDelimiter(),
+		"AppendTo":      bufsock.AppendTo(nil),
+		"Option{}":      {},
+	}
+	calls := map[string]struct {
+		takes string
+		call  func(...bufsock.Option) error
+	}{
+		"Recv":             {"AppendTo", func(o ...bufsock.Option) error { _, err := s.Recv(1, o...); return err }},
+		"RecvSize":         {"AppendTo", func(o ...bufsock.Option) error { _, err := s.RecvSize(1, o...); return err }},
+		"RecvUntil":        {"AppendTo WithMaxSize WithDelimiter", func(o ...bufsock.Option) error { _, err := s.RecvUntil(lf, o...); return err }},
+		"RecvUntilAny":     {"AppendTo WithMaxSize WithDelimiter", func(o ...bufsock.Option) error { _, _, err := s.RecvUntilAny([][]byte{lf}, o...); return err }},
+		"RecvSplit":        {"AppendTo WithMaxSize", func(o ...bufsock.Option) error { _, err := s.RecvSplit(bufio.ScanLines, o...); return err }},
+		"RecvClose":        {"AppendTo WithMaxSize", func(o ...bufsock.Option) error { _, err := s.RecvClose(o...); return err }},
+		"Peek":             {"AppendTo", func(o ...bufsock.Option) error { _, err := s.Peek(1, o...); return err }},
+		"Discard":          {"", func(o ...bufsock.Option) error { _, err := s.Discard(1, o...); return err }},
+		"DiscardUntil":     {"", func(o ...bufsock.Option) error { _, err := s.DiscardUntil(lf, o...); return err }},
+		"Send":             {"", func(o ...bufsock.Option) error { _, err := s.Send(lf, o...); return err }},
+		"SendBuffers":      {"", func(o ...bufsock.Option) error { _, err := s.SendBuffers([][]byte{lf}, o...); return err }},
+		"Flush":            {"", func(o ...bufsock.Option) error { return s.Flush(o...) }},
+		"ReadNetstring":    {"AppendTo WithMaxSize", func(o ...bufsock.Option) error { _, err := ns.ReadNetstring(o...); return err }},
+		"DiscardNetstring": {"", func(o ...bufsock.Option) error { _, err := ns.DiscardNetstring(o...); return err }},
+		"WriteNetstring":   {"WithMaxSize", func(o ...bufsock.Option) error { return ns.WriteNetstring(lf, o...) }},
+	}
+	for op, call := range calls {
+		for name, o := range all {
+			if name == "WithTimeout" || name == "WithContext" || strings.Contains(call.takes, name) {
+				continue
+			}
+			err := call.call(o)
+			assert.ErrorIsf(t, err, bufsock.ErrInvalidArgument, "%s(%s)", op, name)
+			assert.ErrorContains(t, err, "bufsock: "+op+": ")
+		}
+		var none context.Context
+		assert.ErrorIs(t, call.call(bufsock.WithContext(none)), bufsock.ErrInvalidArgument)
+	}
+	bad := map[string]func() error{
+		"empty delimiter":         func() error { _, err := s.RecvUntil([]byte{}); return err },
+		"nil delimiter":           func() error { _, err := s.RecvUntil(nil); return err },
+		"no delimiters":           func() error { _, _, err := s.RecvUntilAny(nil); return err },
+		"one empty delimiter":     func() error { _, _, err := s.RecvUntilAny([][]byte{lf, nil}); return err },
+		"nothing to discard to":   func() error { _, err := s.DiscardUntil(nil); return err },
+		"nil split function":      func() error { _, err := s.RecvSplit(nil); return err },
+		"nil upgrade":             func() error { return s.Upgrade(nil) },
+		"negative RecvSize":       func() error { _, err := s.RecvSize(-1); return err },
+		"negative Recv":           func() error { _, err := s.Recv(-1); return err },
+		"negative Peek":           func() error { _, err := s.Peek(-1); return err },
+		"negative Discard":        func() error { _, err := s.Discard(-1); return err },
+		"no context to dial with": func() error { var none context.Context; _, err := bufsock.Dial(none, "tcp", "127.0.0.1:1"); return err },
+	}
+	for name, call := range bad {
+		assert.ErrorIs(t, call(), bufsock.ErrInvalidArgument, name)
+	}
+	require.Empty(t, w.asked, "nothing was touched")
+	require.Empty(t, w.writes, "nothing was touched")
+	require.Equal(t, "out", string(s.SendBuffer()))
+}
+
+func TestConstructorsPanic(t *testing.T) {
+	bad := map[string][]bufsock.Option{
+		"WithContext":   {bufsock.WithContext(context.Background())},
+		"WithDelimiter": {bufsock.WithDelimiter()},
+		"AppendTo":      {bufsock.AppendTo(nil)},
+		"WithReadSize":  {bufsock.WithReadSize(0)},
+		"zero Option":   {{}},
+	}
+	for name, opts := range bad {
+		for constructor, f := range map[string]func(){
+			"NewBufferedSocket":  func() { bufsock.NewBufferedSocket(&wire{}, opts...) },
+			"NewNetstringSocket": func() { bufsock.NewNetstringSocket(bufsock.NewBufferedSocket(&wire{}), opts...) },
+			"Dial":               func() { bufsock.Dial(context.Background(), "tcp", "127.0.0.1:1", opts...) },
+		} {
+			msg := panicOf(f)
+			assert.Contains(t, msg, "bufsock: "+constructor+": ")
+			assert.Contains(t, msg, name)
+		}
+	}
+	assert.Contains(t, panicOf(func() { bufsock.NewBufferedSocket(nil) }), "nil connection")
+	assert.Contains(t, panicOf(func() { bufsock.NewNetstringSocket(nil) }), "nil connection")
+}
+
+func panicOf(f func()) (msg string) {
+	defer func() { msg, _ = recover().(string) }()
+	f()
+	return ""
+}
+
+func TestSettings(t *testing.T) {
+	s := bufsock.NewBufferedSocket(&wire{})
+	require.Equal(t, bufsock.DefaultTimeout, s.Timeout())
+	require.Equal(t, bufsock.DefaultMaxSize, s.MaxSize())
+	s = bufsock.NewBufferedSocket(&wire{}, bufsock.WithTimeout(time.Second), bufsock.WithMaxSize(7))
+	require.Equal(t, time.Second, s.Timeout())
+	require.Equal(t, 7, s.MaxSize())
+	s.SetBlocking(false)
+	require.Equal(t, bufsock.NonBlocking, s.Timeout())
+	s.SetBlocking(true)
+	require.Equal(t, bufsock.NoTimeout, s.Timeout())
+	s.SetTimeout(-time.Hour)
+	require.Equal(t, bufsock.NoTimeout, s.Timeout(), "any negative duration")
+	s.SetMaxSize(-7)
+	require.Equal(t, bufsock.NoLimit, s.MaxSize(), "any negative size")
+
+	s = bufsock.NewBufferedSocket(segments("abcdef\n"), bufsock.WithMaxSize(3))
+	_, err := s.RecvUntil([]byte("\n"))
+	require.IsType(t, (*bufsock.MessageTooLongError)(nil), err)
+	s.SetMaxSize(7)
+	msg, err := s.RecvUntil([]byte("\n"))
+	require.NoError(t, err)
+	require.Equal(t, "abcdef", string(msg))
+}
+
+// Memory follows the bytes that have come, and goes when they go.
+func TestLargeMessages(t *testing.T) {
+	const size = 8 << 20
+	local, remote := tcpPair(t)
+	payload := bytes.Repeat([]byte("0123456789abcde\r"), size/16)
+	go func() {
+		remote.Write(payload)
+		remote.Write([]byte("\nnext\n"))
+	}()
+	s := bufsock.NewBufferedSocket(local, bufsock.WithMaxSize(bufsock.NoLimit))
+	msg, err := s.RecvUntil([]byte("\r\n"))
+	require.NoError(t, err)
+	require.True(t, bytes.Equal(payload[:size-1], msg))
+	msg, err = s.RecvUntil([]byte("\n"))
+	require.NoError(t, err)
+	require.Equal(t, "next", string(msg))
 }

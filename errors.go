@@ -62,15 +62,16 @@ type TimeoutError struct {
 }
 
 func (e *TimeoutError) Error() string {
+	what := fmt.Sprintf("timed out after %v", e.After)
 	switch {
 	case errors.Is(e.Err, ErrWouldBlock):
-		return fmt.Sprintf("bufsock: %s: would block%s (%s)", e.Op, e.want.describe(" waiting for "), buffered(e.Buffered))
+		what = "would block"
 	case errors.Is(e.Err, context.DeadlineExceeded):
-		return fmt.Sprintf("bufsock: %s: %v%s (%s)", e.Op, e.Err, e.want.describe(" waiting for "), buffered(e.Buffered))
+		what = e.Err.Error()
 	case e.After < 0:
-		return fmt.Sprintf("bufsock: %s: deadline exceeded%s (%s)", e.Op, e.want.describe(" waiting for "), buffered(e.Buffered))
+		what = "deadline exceeded"
 	}
-	return fmt.Sprintf("bufsock: %s: timed out after %v%s (%s)", e.Op, e.After, e.want.describe(" waiting for "), buffered(e.Buffered))
+	return fmt.Sprintf("bufsock: %s: %s%s (%s)", e.Op, what, e.want.describe(" while waiting for "), buffered(e.Buffered))
 }
 
 // Timeout returns true.
@@ -232,7 +233,7 @@ type canceledError struct {
 }
 
 func (e *canceledError) Error() string {
-	return fmt.Sprintf("bufsock: %s: %v%s (%s)", e.op, e.cause, e.want.describe(" waiting for "), buffered(e.buffered))
+	return fmt.Sprintf("bufsock: %s: canceled%s (%s): %v", e.op, e.want.describe(" while waiting for "), buffered(e.buffered), e.cause)
 }
 func (e *canceledError) Timeout() bool   { return false }
 func (e *canceledError) Temporary() bool { return false }

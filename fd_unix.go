@@ -62,7 +62,7 @@ func (s *BufferedSocket) poll(c *call, h *half) (int, error) {
 			return 0, s.note(h, s.opError(h, os.NewSyscallError(s.opName(h), syscall.Errno(-h.moved))))
 		case err == nil:
 			return 0, errTimeUp // it was a probe
-		case !errors.Is(err, os.ErrDeadlineExceeded):
+		case !s.isTimeout(c, h, err):
 			return 0, s.note(h, s.opError(h, errors.Unwrap(err)))
 		case c.out || !c.expired():
 			return 0, errTimeUp // by the user's deadline

@@ -19,8 +19,9 @@ const (
 	probe instant = -1 // as the end of a wait: do not wait, only try
 )
 
-// epoch lies in the past, so that no moment is mistaken for never.
-var epoch = time.Now().Add(-time.Nanosecond)
+// epoch lies decades back, so that the moments of a faked clock, which has no
+// monotonic reading and may begin long ago, are above never, too.
+var epoch = time.Now().Add(-50 * 365 * 24 * time.Hour)
 
 func now() instant { return instant(time.Since(epoch)) }
 
@@ -413,20 +414,18 @@ func (s *BufferedSocket) judge(c *call, h *half, n, size int, err error) (int, e
 	return n, nil
 }
 
-// isTimeout reports whether err says that a deadline has passed, and not, as
-// ETIMEDOUT does, that the connection is dead.
+// isTimeout reports whether err says that a deadline has passed, and one has. A
+// connection that just says so, as ETIMEDOUT or a failed TLS handshake do, has
+// an error of its own.
 func (s *BufferedSocket) isTimeout(c *call, h *half, err error) bool {
-	if err == nil {
-		return false
-	}
-	if errors.Is(err, os.ErrDeadlineExceeded) {
-		return true
-	}
 	if e, ok := errors.AsType[net.Error](err); !ok || !e.Timeout() {
 		return false
 	}
+	if c.out || c.expired() {
+		return true
+	}
 	user := s.userDeadline(h)
-	return c.out || c.expired() || !user.IsZero() && time.Until(user) <= 0
+	return !user.IsZero() && time.Until(user) <= 0
 }
 
 // explain returns the error that the caller of the method gets for err.

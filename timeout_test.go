@@ -1,0 +1,710 @@
+package bufsock_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/bufsock/bufsock"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+var lf = []byte("\n")
+
+// Every call that waits, on a peer that neither reads nor writes.
+var waiting = map[string]func(s *bufsock.BufferedSocket, opts ...bufsock.Option) error{
+	"Recv": func(s *bufsock.BufferedSocket, opts ...bufsock.Option) error {
+		_, err := s.Recv(1, opts...)
+		return err
+	},
+	"RecvSize": func(s *bufsock.BufferedSocket, opts ...bufsock.Option) error {
+		_, err := s.RecvSize(1, opts...)
+		return err
+	},
+	"RecvUntil": func(s *bufsock.BufferedSocket, opts ...bufsock.Option) error {
+		_, err := s.RecvUntil(lf, opts...)
+		return err
+	},
+	"RecvUntilAny": func(s *bufsock.BufferedSocket, opts ...bufsock.Option) error {
+		_, _, err := s.RecvUntilAny([][]byte{lf, crlf}, opts...)
+		return err
+	},
+	"RecvSplit": func(s *bufsock.BufferedSocket, opts ...bufsock.Option) error {
+		_, err := s.RecvSplit(bufio.ScanLines, opts...)
+		return err
+	},
+	"RecvClose": func(s *bufsock.BufferedSocket, opts ...bufsock.Option) error {
+		_, err := s.RecvClose(opts...)
+		return err
+	},
+	"Peek": func(s *bufsock.BufferedSocket, opts ...bufsock.Option) error {
+		_, err := s.Peek(1, opts...)
+		return err
+	},
+	"Discard": func(s *bufsock.BufferedSocket, opts ...bufsock.Option) error {
+		_, err := s.Discard(1, opts...)
+		return err
+	},
+	"DiscardUntil": func(s *bufsock.BufferedSocket, opts ...bufsock.Option) error {
+		_, err := s.DiscardUntil(lf, opts...)
+		return err
+	},
+	"Messages": func(s *bufsock.BufferedSocket, opts ...bufsock.Option) (err error) {
+		for _, err = range s.Messages(lf, opts...) {
+		}
+		return err
+	},
+	"ReadNetstring": func(s *bufsock.BufferedSocket, opts ...bufsock.Option) error {
+		_, err := bufsock.NewNetstringSocket(s).ReadNetstring(opts...)
+		return err
+	},
+	"DiscardNetstring": func(s *bufsock.BufferedSocket, opts ...bufsock.Option) error {
+		_, err := bufsock.NewNetstringSocket(s).DiscardNetstring(opts...)
+		return err
+	},
+	"Send": func(s *bufsock.BufferedSocket, opts ...bufsock.Option) error {
+		_, err := s.Send([]byte("abc"), opts...)
+		return err
+	},
+	"SendBuffers": func(s *bufsock.BufferedSocket, opts ...bufsock.Option) error {
+		_, err := s.SendBuffers([][]byte{[]byte("abc")}, opts...)
+		return err
+	},
+	"Flush": func(s *bufsock.BufferedSocket, opts ...bufsock.Option) error {
+		if len(s.SendBuffer()) == 0 {
+			s.Buffer([]byte("abc"))
+		}
+		return s.Flush(opts...)
+	},
+	"WriteNetstring": func(s *bufsock.BufferedSocket, opts ...bufsock.Option) error {
+		return bufsock.NewNetstringSocket(s).WriteNetstring([]byte("abc"), opts...)
+	},
+}
+
+// elapsed returns the error of f and how long it took on the bubble's clock.
+func elapsed(f func() error) (time.Duration, error) {
+	start := time.Now()
+	err := f()
+	return time.Since(start), err
+}
+
+// bubble runs f for each waiting call in a synctest bubble, with a socket on
+// one end of a net.Pipe.
+func bubble(t *testing.T, f func(t *testing.T, s *bufsock.BufferedSocket, op string, call func(...bufsock.Option) error)) {
+	for op, call := range waiting {
+		t.Run(op, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				local, remote := net.Pipe()
+				defer local.Close()
+				defer remote.Close()
+				s := bufsock.NewBufferedSocket(local)
+				f(t, s, op, func(opts ...bufsock.Option) error { return call(s, opts...) })
+			})
+		})
+	}
+}
+
+func TestTimeoutIsExact(t *testing.T) {
+	bubble(t, func(t *testing.T, s *bufsock.BufferedSocket, op string, call func(...bufsock.Option) error) {
+		for _, timeout := range []time.Duration{time.Nanosecond, 300 * time.Microsecond, time.Minute} {
+			d, err := elapsed(func() error { return call(bufsock.WithTimeout(timeout)) })
+			assert.Equal(t, timeout, d)
+			e, ok := err.(*bufsock.TimeoutError)
+			require.True(t, ok, "%T: %v", err, err)
+			assert.Equal(t, op, e.Op)
+			assert.Equal(t, timeout, e.After)
+			assert.ErrorIs(t, err, os.ErrDeadlineExceeded)
+			assert.NotErrorIs(t, err, bufsock.ErrWouldBlock)
+			assert.NotErrorIs(t, err, context.DeadlineExceeded)
+		}
+		d, _ := elapsed(func() error { return call() })
+		assert.Equal(t, bufsock.DefaultTimeout, d)
+	})
+}
+
+func TestNonBlockingWaitsAMillisecondOnAPipe(t *testing.T) {
+	bubble(t, func(t *testing.T, s *bufsock.BufferedSocket, _ string, call func(...bufsock.Option) error) {
+		d, err := elapsed(func() error { return call(bufsock.WithTimeout(bufsock.NonBlocking)) })
+		require.LessOrEqual(t, d, time.Millisecond)
+		require.IsType(t, (*bufsock.TimeoutError)(nil), err)
+		require.ErrorIs(t, err, bufsock.ErrWouldBlock)
+		require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+	})
+}
+
+func TestContextEndsTheCall(t *testing.T) {
+	cause := errors.New("the cause")
+	bubble(t, func(t *testing.T, s *bufsock.BufferedSocket, _ string, call func(...bufsock.Option) error) {
+		// canceled, with a deadline that is far
+		parent, cancelDeadline := context.WithTimeout(t.Context(), time.Hour)
+		defer cancelDeadline()
+		ctx, cancel := context.WithCancelCause(parent)
+		time.AfterFunc(time.Second, func() { cancel(cause) })
+		d, err := elapsed(func() error { return call(bufsock.WithContext(ctx)) })
+		assert.Equal(t, time.Second, d)
+		assert.ErrorIs(t, err, cause)
+		assert.ErrorIs(t, err, context.Canceled)
+		e, ok := err.(net.Error)
+		assert.True(t, ok && !e.Timeout() && !e.Temporary())
+
+		// its deadline
+		ctx, cancelTimeout := context.WithTimeoutCause(t.Context(), time.Second, cause)
+		defer cancelTimeout()
+		d, err = elapsed(func() error { return call(bufsock.WithContext(ctx)) })
+		assert.Equal(t, time.Second, d)
+		assert.IsType(t, (*bufsock.TimeoutError)(nil), err)
+		assert.ErrorIs(t, err, context.DeadlineExceeded)
+		assert.ErrorIs(t, err, os.ErrDeadlineExceeded)
+		assert.ErrorIs(t, err, cause)
+
+		// done before it began
+		d, err = elapsed(func() error { return call(bufsock.WithContext(ctx)) })
+		assert.LessOrEqual(t, d, time.Millisecond)
+		assert.ErrorIs(t, err, cause)
+
+		// the timeout is earlier
+		ctx, cancelTimeout = context.WithTimeout(t.Context(), time.Hour)
+		d, err = elapsed(func() error { return call(bufsock.WithContext(ctx), bufsock.WithTimeout(time.Second)) })
+		assert.Equal(t, time.Second, d)
+		assert.NotErrorIs(t, err, context.DeadlineExceeded)
+
+		// canceled too late: the next call has its whole timeout
+		cancelTimeout()
+		d, _ = elapsed(func() error { return call(bufsock.WithTimeout(time.Second)) })
+		assert.Equal(t, time.Second, d)
+	})
+}
+
+func TestUserDeadlineAndTimeoutWhicheverIsFirst(t *testing.T) {
+	bubble(t, func(t *testing.T, s *bufsock.BufferedSocket, _ string, call func(...bufsock.Option) error) {
+		for _, tt := range []struct{ deadline, timeout, want time.Duration }{
+			{time.Second, time.Minute, time.Second},
+			{time.Minute, time.Second, time.Second},
+			{time.Second, bufsock.NoTimeout, time.Second},
+			{-time.Second, time.Minute, 0},
+		} {
+			require.NoError(t, s.SetDeadline(time.Now().Add(tt.deadline)))
+			d, err := elapsed(func() error { return call(bufsock.WithTimeout(tt.timeout)) })
+			assert.Equal(t, tt.want, d)
+			assert.IsType(t, (*bufsock.TimeoutError)(nil), err)
+		}
+
+		// set and moved while the call is blocked
+		require.NoError(t, s.SetDeadline(time.Time{}))
+		time.AfterFunc(time.Second, func() { s.SetDeadline(time.Now().Add(time.Minute)) })
+		time.AfterFunc(2*time.Second, func() { s.SetDeadline(time.Now().Add(time.Second)) })
+		d, err := elapsed(func() error { return call(bufsock.WithTimeout(time.Hour)) })
+		assert.Equal(t, 3*time.Second, d)
+		assert.IsType(t, (*bufsock.TimeoutError)(nil), err)
+
+		// lifted while the call is blocked: its own timeout remains
+		require.NoError(t, s.SetDeadline(time.Now().Add(2*time.Second)))
+		time.AfterFunc(time.Second, func() { s.SetDeadline(time.Time{}) })
+		d, _ = elapsed(func() error { return call(bufsock.WithTimeout(time.Minute)) })
+		assert.Equal(t, time.Minute, d)
+	})
+}
+
+func TestTurnIsWaitedForWithinTheTimeout(t *testing.T) {
+	bubble(t, func(t *testing.T, s *bufsock.BufferedSocket, _ string, call func(...bufsock.Option) error) {
+		first := make(chan error)
+		go func() { first <- call(bufsock.WithTimeout(time.Hour)) }()
+		synctest.Wait()
+
+		d, err := elapsed(func() error { return call(bufsock.WithTimeout(time.Second)) })
+		assert.Equal(t, time.Second, d)
+		assert.IsType(t, (*bufsock.TimeoutError)(nil), err)
+
+		d, err = elapsed(func() error { return call(bufsock.WithTimeout(bufsock.NonBlocking)) })
+		assert.Zero(t, d)
+		assert.ErrorIs(t, err, bufsock.ErrWouldBlock)
+
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(time.Second, cancel)
+		d, err = elapsed(func() error { return call(bufsock.WithContext(ctx)) })
+		assert.Equal(t, time.Second, d)
+		assert.ErrorIs(t, err, context.Canceled)
+
+		// a deadline ends both, those that are set while they wait included
+		queued := make(chan error)
+		go func() { queued <- call(bufsock.WithTimeout(time.Hour)) }()
+		synctest.Wait()
+		d, _ = elapsed(func() error {
+			require.NoError(t, s.SetDeadline(time.Now().Add(time.Second)))
+			assert.IsType(t, (*bufsock.TimeoutError)(nil), <-first)
+			assert.IsType(t, (*bufsock.TimeoutError)(nil), <-queued)
+			return nil
+		})
+		assert.Equal(t, time.Second, d)
+	})
+}
+
+func TestCloseEndsBlockedAndQueuedCalls(t *testing.T) {
+	bubble(t, func(t *testing.T, s *bufsock.BufferedSocket, _ string, call func(...bufsock.Option) error) {
+		errs := make(chan error)
+		for range 3 {
+			go func() { errs <- call(bufsock.WithTimeout(bufsock.NoTimeout)) }()
+		}
+		synctest.Wait()
+		d, err := elapsed(s.Close)
+		require.NoError(t, err)
+		for range 3 {
+			assertClosed(t, <-errs)
+		}
+		assert.Zero(t, d)
+		assert.Empty(t, s.RecvBuffer())
+		assert.Empty(t, s.SendBuffer())
+		assertClosed(t, call())
+	})
+}
+
+// assertClosed wants a net.Error that matches net.ErrClosed.
+func assertClosed(t *testing.T, err error) {
+	t.Helper()
+	assert.ErrorIs(t, err, net.ErrClosed)
+	e, ok := err.(net.Error)
+	assert.True(t, ok && !e.Timeout(), "%T", err)
+}
+
+func TestTimeoutDoesNotStartAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		local, remote := net.Pipe()
+		s := bufsock.NewBufferedSocket(local)
+		go func() {
+			for range 100 {
+				remote.Write([]byte("x"))
+				time.Sleep(100 * time.Millisecond)
+			}
+			remote.Write([]byte("\n"))
+		}()
+		d, err := elapsed(func() error {
+			_, err := s.RecvUntil([]byte("\n"), bufsock.WithTimeout(1050*time.Millisecond))
+			return err
+		})
+		require.Equal(t, 1050*time.Millisecond, d)
+		e, ok := err.(*bufsock.TimeoutError)
+		require.True(t, ok)
+		require.Equal(t, 11, e.Buffered)
+		require.Equal(t, strings.Repeat("x", 11), string(s.RecvBuffer()))
+		msg, err := s.RecvUntil([]byte("\n"))
+		require.NoError(t, err, "the same call goes on")
+		require.Len(t, msg, 100)
+		remote.Close()
+		s.Close()
+	})
+}
+
+// A peer that drains slowly is the same for sends: one deadline for the whole.
+func TestTimeoutCoversPartialWrites(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		local, remote := net.Pipe()
+		s := bufsock.NewBufferedSocket(local)
+		var reading sync.WaitGroup
+		reading.Go(func() {
+			for {
+				if _, err := remote.Read(make([]byte, 1)); err != nil {
+					return
+				}
+				time.Sleep(100 * time.Millisecond)
+			}
+		})
+		var n int
+		d, err := elapsed(func() (err error) {
+			n, err = s.Send(make([]byte, 100), bufsock.WithTimeout(time.Second+50*time.Millisecond))
+			return err
+		})
+		require.Equal(t, 1050*time.Millisecond, d)
+		require.Equal(t, 11, n)
+		e, ok := err.(*bufsock.TimeoutError)
+		require.True(t, ok)
+		require.Equal(t, 89, e.Buffered)
+		require.Len(t, s.SendBuffer(), 89)
+		require.NoError(t, s.Flush())
+		require.Empty(t, s.SendBuffer())
+		s.Close()
+		reading.Wait()
+	})
+}
+
+// The turn is passed on in the order in which it was asked for.
+func TestTurnIsFirstComeFirstServed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		local, remote := net.Pipe()
+		s := bufsock.NewBufferedSocket(local)
+		var order []string
+		var wg sync.WaitGroup
+		for i := range 5 {
+			wg.Go(func() {
+				msg, err := s.RecvUntil([]byte("\n"), bufsock.WithTimeout(time.Hour))
+				assert.NoError(t, err)
+				order = append(order, fmt.Sprintf("%d:%s", i, msg))
+			})
+			synctest.Wait()
+		}
+		for i := range 5 {
+			fmt.Fprintf(remote, "%d\n", i)
+			synctest.Wait()
+		}
+		wg.Wait()
+		require.Equal(t, []string{"0:0", "1:1", "2:2", "3:3", "4:4"}, order)
+		remote.Close()
+		s.Close()
+	})
+}
+
+// Neither side waits for the other, and what looks or sets does not wait at
+// all.
+func TestBlockedCallsHoldNobodyUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		local, remote := net.Pipe()
+		s := bufsock.NewBufferedSocket(local, bufsock.WithTimeout(time.Hour))
+		done := make(chan error)
+		go func() { _, err := s.RecvUntil(lf); done <- err }()
+		go func() { _, err := s.Send([]byte("out")); done <- err }()
+		synctest.Wait()
+		d, _ := elapsed(func() error {
+			s.SetTimeout(time.Minute)
+			s.SetMaxSize(100)
+			s.SetBlocking(true)
+			assert.Zero(t, s.Buffered())
+			assert.Empty(t, s.RecvBuffer())
+			assert.Len(t, s.SendBuffer(), 3)
+			assert.NoError(t, s.SetDeadline(time.Now().Add(time.Hour)))
+			assert.NoError(t, s.SetReadDeadline(time.Now().Add(time.Hour)))
+			assert.NoError(t, s.SetWriteDeadline(time.Now().Add(time.Hour)))
+			assert.ErrorIs(t, s.CloseRead(), errors.ErrUnsupported)
+			assert.ErrorIs(t, s.CloseWrite(), errors.ErrUnsupported)
+			_, err := s.SyscallConn()
+			assert.ErrorIs(t, err, errors.ErrUnsupported)
+			assert.NotNil(t, s.NetConn())
+			assert.NotNil(t, s.LocalAddr())
+			assert.NotNil(t, s.RemoteAddr())
+
+			// the receive is blocked, the send is not held up, and the reverse
+			_, err = remote.Read(make([]byte, 3))
+			assert.NoError(t, err)
+			assert.NoError(t, <-done)
+			go s.Send([]byte("blocked"))
+			synctest.Wait()
+			_, err = remote.Write([]byte("in\n"))
+			assert.NoError(t, err)
+			return <-done
+		})
+		require.Zero(t, d)
+		s.Close()
+		remote.Close()
+	})
+}
+
+func TestReadAndWriteFollowDeadlinesAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		local, remote := net.Pipe()
+		s := bufsock.NewBufferedSocket(local, bufsock.WithTimeout(time.Second))
+		time.AfterFunc(time.Hour, func() { remote.Write([]byte("late")) })
+		d, err := elapsed(func() error { _, err := s.Read(make([]byte, 4)); return err })
+		require.NoError(t, err, "the default timeout does not bound Read")
+		require.Equal(t, time.Hour, d)
+		time.AfterFunc(time.Hour, func() { remote.Read(make([]byte, 4)) })
+		d, err = elapsed(func() error { _, err := s.Write([]byte("late")); return err })
+		require.NoError(t, err, "the default timeout does not bound Write")
+		require.Equal(t, time.Hour, d)
+
+		require.NoError(t, s.SetDeadline(time.Now().Add(time.Minute)))
+		d, err = elapsed(func() error { _, err := s.Read(make([]byte, 4)); return err })
+		require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+		require.Equal(t, time.Minute, d)
+		_, err = s.Write([]byte("late"))
+		require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+		require.Empty(t, s.SendBuffer(), "Write keeps nothing")
+		_, err = s.WriteTo(&bytes.Buffer{})
+		require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+		_, err = s.ReadFrom(strings.NewReader("late"))
+		require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+		s.Close()
+		remote.Close()
+	})
+}
+
+// A recorder notes the deadlines that its connection is given.
+type recorder struct {
+	net.Conn
+	mu    sync.Mutex
+	read  []time.Time
+	write []time.Time
+}
+
+func (r *recorder) SetReadDeadline(t time.Time) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.read = append(r.read, t)
+	return r.Conn.SetReadDeadline(t)
+}
+
+func (r *recorder) SetWriteDeadline(t time.Time) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.write = append(r.write, t)
+	return r.Conn.SetWriteDeadline(t)
+}
+
+func (r *recorder) SetDeadline(time.Time) error { panic("deadlines are set apart") }
+
+func last(ts []time.Time) time.Time {
+	if len(ts) == 0 {
+		return time.Time{}
+	}
+	return ts[len(ts)-1]
+}
+
+func TestDeadlinesAreLeftAsTheyWere(t *testing.T) {
+	for _, user := range []time.Time{{}, time.Date(2100, 1, 1, 0, 0, 0, 1, time.UTC)} {
+		for op, call := range waiting {
+			local, remote := net.Pipe()
+			r := &recorder{Conn: local}
+			s := bufsock.NewBufferedSocket(r)
+			require.NoError(t, s.SetDeadline(user))
+			require.IsType(t, (*bufsock.TimeoutError)(nil), call(s, bufsock.WithTimeout(time.Microsecond)))
+			ctx, cancel := context.WithCancel(t.Context())
+			time.AfterFunc(time.Millisecond, cancel)
+			require.ErrorIs(t, call(s, bufsock.WithContext(ctx)), context.Canceled)
+			require.True(t, user.Equal(last(r.read)), "%s: %v", op, r.read)
+			require.True(t, user.Equal(last(r.write)), "%s: %v", op, r.write)
+			local.Close()
+			remote.Close()
+		}
+	}
+}
+
+func TestNoDeadlineForWhatIsThere(t *testing.T) {
+	local, remote := net.Pipe()
+	r := &recorder{Conn: local}
+	s := bufsock.NewBufferedSocket(r)
+	go remote.Write([]byte("first\nsecond\n"))
+	_, err := s.RecvUntil(lf)
+	require.NoError(t, err)
+	n := len(r.read)
+	_, err = s.RecvUntil(lf, bufsock.WithTimeout(time.Second))
+	require.NoError(t, err)
+	require.Len(t, r.read, n, "a call answered from the buffer touches no deadline")
+	require.NoError(t, s.Buffer([]byte("x")))
+	require.Empty(t, r.write)
+
+	_, err = s.RecvUntil(lf, bufsock.WithTimeout(time.Microsecond))
+	require.Error(t, err)
+	n = len(r.read)
+	go remote.Write([]byte("x\n"))
+	_, err = s.RecvUntil(lf, bufsock.WithTimeout(bufsock.NoTimeout))
+	require.NoError(t, err)
+	require.Len(t, r.read, n, "without a timeout there is no deadline to set")
+}
+
+// sockets are the transports with a descriptor that is tried without waiting.
+func sockets(t *testing.T, f func(t *testing.T, local, remote net.Conn)) {
+	for _, transport := range transports[:2] {
+		t.Run(transport.name, func(t *testing.T) {
+			local, remote := transport.pair(t)
+			f(t, local, remote)
+		})
+	}
+}
+
+func TestNonBlockingTakesWhatHasArrived(t *testing.T) {
+	now := bufsock.WithTimeout(bufsock.NonBlocking)
+	for _, transport := range transports {
+		t.Run(transport.name, func(t *testing.T) {
+			local, remote := transport.pair(t)
+			s := bufsock.NewBufferedSocket(local)
+			_, err := s.RecvUntil(lf, now)
+			require.ErrorIs(t, err, bufsock.ErrWouldBlock)
+			go remote.Write([]byte("ab\ncd"))
+			var msg []byte
+			for msg == nil { // it is on its way
+				msg, err = s.RecvUntil(lf, now)
+				if err != nil {
+					require.ErrorIs(t, err, bufsock.ErrWouldBlock)
+				}
+			}
+			require.Equal(t, "ab", string(msg))
+		})
+	}
+}
+
+func TestNonBlockingReadsAllThatTheKernelHolds(t *testing.T) {
+	sockets(t, func(t *testing.T, local, remote net.Conn) {
+		payload := bytes.Repeat([]byte("0123456789abcdef"), 100_000/16)
+		_, err := remote.Write(payload) // returns when the kernel holds it
+		require.NoError(t, err)
+		s := bufsock.NewBufferedSocket(local)
+		canceled, cancel := context.WithCancel(t.Context())
+		cancel()
+		for i, opt := range []bufsock.Option{
+			bufsock.WithTimeout(bufsock.NonBlocking),
+			bufsock.WithContext(canceled), // bytes that have arrived win
+		} {
+			half := len(payload) / 2
+			var opts []bufsock.Option
+			if i == 1 {
+				opts = append(opts, bufsock.AppendTo(make([]byte, 0, half)))
+			}
+			msg, err := s.RecvSize(half, append(opts, opt)...)
+			require.NoError(t, err)
+			require.Equal(t, payload[i*half:][:half], msg)
+		}
+	})
+}
+
+func TestNonBlockingFillsTheKernel(t *testing.T) {
+	sockets(t, func(t *testing.T, local, remote net.Conn) {
+		s := bufsock.NewBufferedSocket(local)
+		data := bytes.Repeat([]byte("0123456789abcdef"), 1<<20)
+		n, err := s.Send(data, bufsock.WithTimeout(bufsock.NonBlocking))
+		require.ErrorIs(t, err, bufsock.ErrWouldBlock)
+		require.Positive(t, n)
+		require.Equal(t, len(data), n+len(s.SendBuffer()))
+		require.Equal(t, err.(*bufsock.TimeoutError).Buffered, len(s.SendBuffer()))
+		received := make(chan []byte)
+		go func() {
+			msg, _ := bufsock.NewBufferedSocket(remote).RecvSize(len(data), bufsock.WithTimeout(time.Minute))
+			received <- msg
+		}()
+		require.NoError(t, s.Flush(bufsock.WithTimeout(time.Minute)))
+		require.True(t, bytes.Equal(data, <-received))
+	})
+}
+
+// The connection itself must not meet a deadline that a call has left behind.
+func TestNoDeadlineIsLeftOnTheDescriptor(t *testing.T) {
+	sockets(t, func(t *testing.T, local, remote net.Conn) {
+		s := bufsock.NewBufferedSocket(local)
+		_, err := s.RecvUntil(lf, bufsock.WithTimeout(time.Millisecond))
+		require.IsType(t, (*bufsock.TimeoutError)(nil), err)
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(time.Millisecond, cancel)
+		_, err = s.RecvUntil(lf, bufsock.WithContext(ctx))
+		require.ErrorIs(t, err, context.Canceled)
+		time.AfterFunc(5*time.Millisecond, func() { remote.Write([]byte("x")) })
+		_, err = local.Read(make([]byte, 1))
+		require.NoError(t, err)
+	})
+}
+
+func TestTimeoutsOnDescriptors(t *testing.T) {
+	sockets(t, func(t *testing.T, local, remote net.Conn) {
+		s := bufsock.NewBufferedSocket(local)
+		expect := func(err error) {
+			t.Helper()
+			require.IsType(t, (*bufsock.TimeoutError)(nil), err)
+			require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+		}
+		_, err := s.RecvSize(3, bufsock.WithTimeout(time.Millisecond))
+		expect(err)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+		defer cancel()
+		_, err = s.RecvSize(3, bufsock.WithContext(ctx), bufsock.WithTimeout(bufsock.NoTimeout))
+		expect(err)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		require.NoError(t, s.SetReadDeadline(time.Now().Add(time.Millisecond)))
+		_, err = s.RecvSize(3, bufsock.WithTimeout(bufsock.NoTimeout))
+		expect(err)
+		_, err = s.RecvSize(3, bufsock.WithTimeout(bufsock.NonBlocking))
+		expect(err)
+		require.ErrorIs(t, err, bufsock.ErrWouldBlock)
+		_, err = s.Read(make([]byte, 3))
+		require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+
+		require.NoError(t, s.SetReadDeadline(time.Time{}))
+		blocked := make(chan error)
+		go func() { _, err := s.RecvSize(3, bufsock.WithTimeout(bufsock.NoTimeout)); blocked <- err }()
+		require.NoError(t, s.SetReadDeadline(time.Now().Add(2*time.Millisecond)))
+		expect(<-blocked)
+
+		require.NoError(t, s.SetReadDeadline(time.Time{}))
+		_, err = remote.Write([]byte("abc"))
+		require.NoError(t, err)
+		msg, err := s.RecvSize(3)
+		require.NoError(t, err)
+		require.Equal(t, "abc", string(msg))
+	})
+}
+
+// A peer that sends without end and without a delimiter keeps the deadline from
+// being looked at by the poller; the call must end all the same.
+func TestTimeoutHoldsUnderAFlood(t *testing.T) {
+	sockets(t, func(t *testing.T, local, remote net.Conn) {
+		go func() {
+			chunk := bytes.Repeat([]byte("x"), 1<<16)
+			for {
+				if _, err := remote.Write(chunk); err != nil {
+					return
+				}
+			}
+		}()
+		s := bufsock.NewBufferedSocket(local)
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+		defer cancel()
+		for _, opt := range []bufsock.Option{bufsock.WithTimeout(20 * time.Millisecond), bufsock.WithContext(ctx)} {
+			n, err := s.DiscardUntil(lf, opt)
+			require.IsType(t, (*bufsock.TimeoutError)(nil), err)
+			require.Positive(t, n)
+		}
+		s.Close()
+	})
+}
+
+// A timeout error of the connection's own is not the call's.
+func TestSpuriousTimeout(t *testing.T) {
+	s := bufsock.NewBufferedSocket(&wire{reads: []read{
+		{"", os.ErrDeadlineExceeded}, {"a", os.ErrDeadlineExceeded}, {"b\n", nil},
+	}})
+	_, err := s.RecvUntil(lf)
+	require.True(t, err == os.ErrDeadlineExceeded, "as it is: %v", err)
+	msg, err := s.RecvUntil(lf)
+	require.NoError(t, err, "the data first")
+	require.Equal(t, "ab", string(msg))
+}
+
+func TestDial(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	s, err := bufsock.Dial(t.Context(), "tcp", l.Addr().String(), bufsock.WithTimeout(time.Minute), bufsock.WithMaxSize(5))
+	require.NoError(t, err)
+	require.Equal(t, 5, s.MaxSize())
+	require.Equal(t, time.Minute, s.Timeout())
+	peer, err := l.Accept()
+	require.NoError(t, err)
+	_, err = s.Send([]byte("abc"))
+	require.NoError(t, err)
+	require.NoError(t, s.Close())
+	msg, err := bufsock.NewBufferedSocket(peer).RecvClose()
+	require.NoError(t, err)
+	require.Equal(t, "abc", string(msg))
+
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cause := errors.New("the cause")
+	cancel(cause)
+	_, err = bufsock.Dial(ctx, "tcp", l.Addr().String())
+	require.ErrorIs(t, err, cause)
+	require.ErrorContains(t, err, "bufsock: Dial: ")
+
+	past, cancelPast := context.WithDeadline(t.Context(), time.Unix(1, 0))
+	defer cancelPast()
+	_, err = bufsock.Dial(past, "tcp", l.Addr().String())
+	require.IsType(t, (*bufsock.TimeoutError)(nil), err)
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+
+	_, err = bufsock.Dial(t.Context(), "tcp", l.Addr().String(), bufsock.WithTimeout(time.Nanosecond))
+	require.IsType(t, (*bufsock.TimeoutError)(nil), err)
+	_, err = bufsock.Dial(t.Context(), "bogus", l.Addr().String())
+	require.IsType(t, (*net.OpError)(nil), err)
+}
