@@ -362,11 +362,15 @@ func (s *BufferedSocket) transfer(c *call, h *half, p []byte) (int, error) {
 	return s.judge(c, h, n, len(p), err)
 }
 
-// begin sets the deadline for a transfer.
+// begin sets the deadline for a transfer. If the user's has passed there will
+// be none: crypto/tls would take even an attempt for the end of the session.
 func (s *BufferedSocket) begin(c *call, h *half) error {
 	until, err := s.pace(c, h, false)
 	if err != nil {
 		return err
+	}
+	if s.userDeadlinePassed(h) {
+		return errTimeUp
 	}
 	h.until = until
 	return s.arm(h)
@@ -421,11 +425,7 @@ func (s *BufferedSocket) isTimeout(c *call, h *half, err error) bool {
 	if e, ok := errors.AsType[net.Error](err); !ok || !e.Timeout() {
 		return false
 	}
-	if c.out || c.expired() {
-		return true
-	}
-	user := s.userDeadline(h)
-	return !user.IsZero() && time.Until(user) <= 0
+	return c.out || c.expired() || s.userDeadlinePassed(h)
 }
 
 // explain returns the error that the caller of the method gets for err.
@@ -477,6 +477,11 @@ func (s *BufferedSocket) userDeadline(h *half) time.Time {
 	default:
 		return d.write
 	}
+}
+
+func (s *BufferedSocket) userDeadlinePassed(h *half) bool {
+	t := s.userDeadline(h)
+	return !t.IsZero() && time.Until(t) <= 0
 }
 
 // setUserDeadline keeps t as the user's deadline and passes it on. If a call

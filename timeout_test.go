@@ -459,6 +459,13 @@ func (r *recorder) SetWriteDeadline(t time.Time) error {
 
 func (r *recorder) SetDeadline(time.Time) error { panic("deadlines are set apart") }
 
+// expired returns a context whose deadline has passed.
+func expired(t *testing.T) context.Context {
+	ctx, cancel := context.WithDeadline(t.Context(), time.Unix(1, 0))
+	t.Cleanup(cancel)
+	return ctx
+}
+
 func last(ts []time.Time) time.Time {
 	if len(ts) == 0 {
 		return time.Time{}

@@ -1,0 +1,704 @@
+package bufsock_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"testing/iotest"
+	"testing/synctest"
+	"time"
+
+	"github.com/bufsock/bufsock"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/net/nettest"
+)
+
+func TestConformsToNetConn(t *testing.T) {
+	for _, transport := range transports[:3] {
+		t.Run(transport.name, func(t *testing.T) {
+			nettest.TestConn(t, func() (c1, c2 net.Conn, stop func(), err error) {
+				a, b := transport.pair(t)
+				stop = func() { a.Close(); b.Close() }
+				return bufsock.NewBufferedSocket(a), bufsock.NewBufferedSocket(b), stop, nil
+			})
+		})
+	}
+}
+
+// On TLS nine of the eleven can pass. FutureTimeout and ConcurrentMethods let a
+// write time out in its middle and go on, which crypto/tls rules out. A bare
+// tls.Conn fails these two and PastTimeout. nettest has no way to choose, so
+// the test binary runs itself with a pattern.
+func TestConformsToNetConnOverTLS(t *testing.T) {
+	const child = "BUFSOCK_TEST_CHILD"
+	if os.Getenv(child) == "" {
+		const pattern = "^TestConformsToNetConnOverTLS$/^(BasicIO|PingPong|RacyRead|RacyWrite|ReadTimeout|WriteTimeout|PastTimeout|PresentTimeout|CloseTimeout)$"
+		cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run="+pattern, "-test.v")
+		cmd.Env = append(os.Environ(), child+"=1")
+		out, err := cmd.CombinedOutput()
+		require.NoError(t, err, "%s", out)
+		require.Equal(t, 9, strings.Count(string(out), "--- PASS: TestConformsToNetConnOverTLS/"), "%s", out)
+		return
+	}
+	nettest.TestConn(t, func() (c1, c2 net.Conn, stop func(), err error) {
+		a, b := tlsPair(t)
+		stop = func() {
+			// A TLS Close waits for a write in flight; that of the socket below does not.
+			for _, c := range []net.Conn{a, b} {
+				c.(*tls.Conn).NetConn().Close()
+			}
+		}
+		return bufsock.NewBufferedSocket(a), bufsock.NewBufferedSocket(b), stop, nil
+	})
+}
+
+func TestConformsToReader(t *testing.T) {
+	content := bytes.Repeat([]byte("0123456789abcdef\n"), 10_000)
+	local, remote := tcpPair(t)
+	go func() {
+		remote.Write(content)
+		remote.Close()
+	}()
+	s := bufsock.NewBufferedSocket(local)
+	_, err := s.Peek(5)
+	require.NoError(t, err)
+	require.NoError(t, iotest.TestReader(struct{ io.Reader }{s}, content))
+}
+
+// goroutines returns a function that wants the number of goroutines to come
+// back to what it is now.
+func goroutines(t *testing.T) (check func()) {
+	before := runtime.NumGoroutine()
+	return func() {
+		t.Helper()
+		for deadline := time.Now().Add(10 * time.Second); runtime.NumGoroutine() > before; runtime.Gosched() {
+			require.True(t, time.Now().Before(deadline), "a goroutine is left behind")
+		}
+	}
+}
+
+func TestNoGoroutineIsLeftBehind(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		// The bubble fails if a goroutine remains when its function returns.
+		local, remote := net.Pipe()
+		s := bufsock.NewBufferedSocket(local)
+		for _, call := range waiting {
+			require.Error(t, call(s, bufsock.WithTimeout(time.Millisecond)))
+			require.Error(t, call(s, bufsock.WithContext(expired(t))))
+		}
+		s.Close()
+		remote.Close()
+	})
+	check := goroutines(t)
+	local, _ := tcpPair(t)
+	s := bufsock.NewBufferedSocket(local)
+	for range 20 {
+		for op, call := range waiting {
+			if !strings.Contains("Send SendBuffers Flush WriteNetstring", op) {
+				require.Error(t, call(s, bufsock.WithTimeout(time.Microsecond)))
+			}
+			call(s, bufsock.WithContext(expired(t)))
+		}
+	}
+	s.Close()
+	check()
+}
+
+func TestClose(t *testing.T) {
+	local, remote := tcpPair(t)
+	_, err := remote.Write([]byte("received"))
+	require.NoError(t, err)
+	s := bufsock.NewBufferedSocket(local)
+	_, err = s.Peek(8)
+	require.NoError(t, err)
+	require.NoError(t, s.Buffer([]byte("unsent")))
+	require.NoError(t, s.Close())
+	require.NoError(t, s.Close(), "again")
+	assert.Empty(t, s.RecvBuffer())
+	assert.Zero(t, s.Buffered())
+	assert.Empty(t, s.SendBuffer())
+	rest, err := io.ReadAll(remote)
+	assert.Empty(t, rest, "nothing is flushed")
+
+	for op, call := range waiting {
+		assertClosed(t, call(s))
+		assert.Empty(t, s.SendBuffer(), op)
+	}
+	for op, call := range map[string]func() error{
+		"Recv(0)":          func() error { _, err := s.Recv(0); return err },
+		"RecvSize(0)":      func() error { _, err := s.RecvSize(0); return err },
+		"Peek(0)":          func() error { _, err := s.Peek(0); return err },
+		"Discard(0)":       func() error { _, err := s.Discard(0); return err },
+		"Send(nil)":        func() error { _, err := s.Send(nil); return err },
+		"Buffer":           func() error { return s.Buffer([]byte("x")) },
+		"Read":             func() error { _, err := s.Read(make([]byte, 1)); return err },
+		"Read(nil)":        func() error { _, err := s.Read(nil); return err },
+		"Write":            func() error { _, err := s.Write([]byte("x")); return err },
+		"WriteTo":          func() error { _, err := s.WriteTo(io.Discard); return err },
+		"ReadFrom":         func() error { _, err := s.ReadFrom(strings.NewReader("x")); return err },
+		"SetDeadline":      func() error { return s.SetDeadline(time.Now()) },
+		"SetReadDeadline":  func() error { return s.SetReadDeadline(time.Now()) },
+		"SetWriteDeadline": func() error { return s.SetWriteDeadline(time.Now()) },
+		"CloseRead":        s.CloseRead,
+		"CloseWrite":       s.CloseWrite,
+		"SyscallConn":      func() error { _, err := s.SyscallConn(); return err },
+		"Upgrade":          func() error { return s.Upgrade(func(c net.Conn) (net.Conn, error) { return c, nil }) },
+	} {
+		err := call()
+		assert.ErrorIs(t, err, net.ErrClosed, op)
+		assert.ErrorContains(t, err, "bufsock: ")
+		assertClosed(t, err)
+	}
+	assert.Same(t, local, s.NetConn())
+}
+
+func TestCloseReturnsTheConnectionsError(t *testing.T) {
+	boom := errors.New("boom")
+	s := bufsock.NewBufferedSocket(stubborn{err: boom})
+	require.Equal(t, boom, s.Close())
+	require.NoError(t, s.Close())
+}
+
+// A stubborn connection cannot be closed.
+type stubborn struct {
+	net.Conn
+	err error
+}
+
+func (s stubborn) Close() error { return s.err }
+
+// Close while the buffer is being read into, searched by a callback, or
+// written from: on every transport, over and over, for the race detector.
+func TestCloseAtAnyMoment(t *testing.T) {
+	for _, transport := range transports {
+		t.Run(transport.name, func(t *testing.T) {
+			for i := range 20 {
+				local, remote := transport.pair(t)
+				go io.Copy(io.Discard, remote)
+				go io.Copy(remote, zeros{})
+				s := bufsock.NewBufferedSocket(local)
+				var wg sync.WaitGroup
+				use := func(f func() error) {
+					wg.Go(func() {
+						for {
+							if err := f(); err != nil {
+								assertClosed(t, err)
+								return
+							}
+						}
+					})
+				}
+				use(func() error { _, err := s.RecvSize(100_000); return err })
+				use(func() error {
+					_, err := s.RecvSize(50_000, bufsock.AppendTo(make([]byte, 0, 50_000)))
+					return err
+				})
+				use(func() error { _, err := s.Read(make([]byte, 10)); return err })
+				use(func() error {
+					_, err := s.RecvSplit(func(data []byte, _ bool) (int, []byte, error) {
+						return len(data), bytes.TrimSpace(data), nil
+					})
+					return err
+				})
+				use(func() error { _, err := s.Send(make([]byte, 1000)); return err })
+				use(func() error { _, err := s.SendBuffers([][]byte{make([]byte, 50_000), {1}}); return err })
+				for range i {
+					runtime.Gosched()
+				}
+				s.RecvBuffer()
+				s.SendBuffer()
+				s.Close()
+				wg.Wait()
+				require.Empty(t, s.RecvBuffer())
+				require.Empty(t, s.SendBuffer())
+				remote.Close()
+			}
+		})
+	}
+}
+
+// zeros is a reader without end.
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) {
+	clear(p)
+	return len(p), nil
+}
+
+func TestHalfClose(t *testing.T) {
+	sockets(t, func(t *testing.T, local, remote net.Conn) {
+		s := bufsock.NewBufferedSocket(local)
+		blocked := make(chan error)
+		go func() { _, err := s.RecvUntil(lf); blocked <- err }()
+		require.NoError(t, s.Buffer([]byte("unsent")))
+		require.NoError(t, s.CloseWrite())
+		rest, err := io.ReadAll(remote)
+		require.NoError(t, err)
+		require.Empty(t, rest, "the send buffer is not flushed")
+		_, err = remote.Write([]byte("answer\n"))
+		require.NoError(t, err)
+		require.NoError(t, <-blocked, "the other side goes on")
+		require.ErrorIs(t, s.Flush(), syscall.EPIPE)
+		require.Equal(t, "unsent", string(s.SendBuffer()))
+
+		_, err = remote.Write([]byte("kept"))
+		require.NoError(t, err)
+		_, err = s.Peek(4)
+		require.NoError(t, err)
+		require.NoError(t, s.CloseRead())
+		_, err = s.RecvUntil(lf)
+		require.ErrorIs(t, err, io.ErrUnexpectedEOF)
+		msg, err := s.RecvClose()
+		require.NoError(t, err)
+		require.Equal(t, "kept", string(msg))
+	})
+}
+
+func TestResetIsNotAnEnd(t *testing.T) {
+	local, remote := tcpPair(t)
+	s := bufsock.NewBufferedSocket(local)
+	_, err := remote.Write([]byte("abc"))
+	require.NoError(t, err)
+	_, err = s.Peek(3)
+	require.NoError(t, err)
+	require.NoError(t, remote.(*net.TCPConn).SetLinger(0))
+	remote.Close()
+	for range 3 {
+		_, err = s.RecvUntil(lf)
+		require.ErrorIs(t, err, syscall.ECONNRESET)
+		require.IsType(t, (*net.OpError)(nil), err)
+		_, err = s.RecvClose()
+		require.ErrorIs(t, err, syscall.ECONNRESET, "the kernel would say io.EOF the second time")
+	}
+	require.Equal(t, "abc", string(s.RecvBuffer()))
+}
+
+func TestSyscallConn(t *testing.T) {
+	sockets(t, func(t *testing.T, local, _ net.Conn) {
+		raw, err := bufsock.NewBufferedSocket(local).SyscallConn()
+		require.NoError(t, err)
+		called := false
+		require.NoError(t, raw.Control(func(uintptr) { called = true }))
+		require.True(t, called)
+	})
+}
+
+// A socket handed on in the middle of a stream loses nothing.
+func TestHandedOnToTLS(t *testing.T) {
+	serverConfig, clientConfig := tlsConfigs()
+	a, b := tcpPair(t)
+	s := bufsock.NewBufferedSocket(b)
+	go func() {
+		// The line and the ClientHello go out together.
+		first := bufsock.NewBufferedSocket(a)
+		first.Buffer([]byte("PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n"))
+		client := tls.Client(first, clientConfig)
+		client.Write([]byte("hello\n"))
+	}()
+	line, err := s.RecvUntil(crlf, bufsock.WithMaxSize(107))
+	require.NoError(t, err)
+	require.Equal(t, "PROXY TCP4 192.0.2.1 192.0.2.2 1 2", string(line))
+	_, err = s.Peek(5)
+	require.NoError(t, err)
+	require.NotZero(t, s.Buffered(), "what must not be lost")
+	msg, err := bufsock.NewBufferedSocket(tls.Server(s, serverConfig)).RecvUntil(lf)
+	require.NoError(t, err)
+	require.Equal(t, "hello", string(msg))
+}
+
+// A TLS connection on top of a socket must survive a read timeout: crypto/tls
+// asks err.(net.Error).Temporary().
+func TestTLSOnTopSurvivesAReadTimeout(t *testing.T) {
+	serverConfig, clientConfig := tlsConfigs()
+	a, b := tcpPair(t)
+	client := tls.Client(bufsock.NewBufferedSocket(a), clientConfig)
+	server := tls.Server(bufsock.NewBufferedSocket(b), serverConfig)
+	go server.Handshake()
+	require.NoError(t, client.Handshake())
+	for range 2 {
+		require.NoError(t, client.SetReadDeadline(time.Now().Add(time.Millisecond)))
+		_, err := client.Read(make([]byte, 1))
+		require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+	}
+	require.NoError(t, client.SetReadDeadline(time.Time{}))
+	go server.Write([]byte("late"))
+	p := make([]byte, 4)
+	_, err := io.ReadFull(client, p)
+	require.NoError(t, err)
+	require.Equal(t, "late", string(p))
+}
+
+func TestSocketOnTopOfTLSSurvivesAReadTimeout(t *testing.T) {
+	local, remote := tlsPair(t)
+	s := bufsock.NewBufferedSocket(local)
+	_, err := remote.Write([]byte("half a "))
+	require.NoError(t, err)
+	for range 2 {
+		_, err = s.RecvUntil(lf, bufsock.WithTimeout(5*time.Millisecond))
+		require.IsType(t, (*bufsock.TimeoutError)(nil), err)
+	}
+	_, err = remote.Write([]byte("line\n"))
+	require.NoError(t, err)
+	msg, err := s.RecvUntil(lf)
+	require.NoError(t, err)
+	require.Equal(t, "half a line", string(msg))
+	_, err = s.Send([]byte("answer\n"))
+	require.NoError(t, err)
+	require.NoError(t, s.CloseWrite())
+	msg, err = bufsock.NewBufferedSocket(remote).RecvClose()
+	require.NoError(t, err)
+	require.Equal(t, "answer\n", string(msg))
+}
+
+func TestUpgrade(t *testing.T) {
+	starttls := func(t *testing.T, s *bufsock.BufferedSocket) error {
+		_, clientConfig := tlsConfigs()
+		return s.Upgrade(func(conn net.Conn) (net.Conn, error) {
+			client := tls.Client(conn, clientConfig)
+			return client, client.HandshakeContext(t.Context())
+		})
+	}
+	server := func(conn net.Conn) *bufsock.BufferedSocket {
+		serverConfig, _ := tlsConfigs()
+		return bufsock.NewBufferedSocket(tls.Server(conn, serverConfig))
+	}
+	t.Run("goes on through the new connection", func(t *testing.T) {
+		a, b := tcpPair(t)
+		s := bufsock.NewBufferedSocket(a)
+		future := time.Now().Add(time.Hour)
+		require.NoError(t, s.SetDeadline(future))
+		go func() {
+			peer := server(b)
+			peer.RecvUntil(lf)
+			peer.Send([]byte("secure\n"))
+		}()
+		require.NoError(t, starttls(t, s))
+		require.IsType(t, (*tls.Conn)(nil), s.NetConn())
+		_, err := s.Send([]byte("hello\n"))
+		require.NoError(t, err)
+		msg, err := s.RecvUntil(lf)
+		require.NoError(t, err)
+		require.Equal(t, "secure", string(msg))
+		_, err = s.RecvUntil(lf, bufsock.WithTimeout(bufsock.NonBlocking))
+		require.ErrorIs(t, err, bufsock.ErrWouldBlock)
+	})
+	t.Run("refuses plaintext that came early", func(t *testing.T) {
+		a, b := tcpPair(t)
+		s := bufsock.NewBufferedSocket(b)
+		_, err := a.Write([]byte("STARTTLS\r\nNOOP injected\r\n"))
+		require.NoError(t, err)
+		_, err = s.RecvUntil(crlf)
+		require.NoError(t, err)
+		err = starttls(t, s)
+		require.ErrorIs(t, err, bufsock.ErrBufferedData)
+		require.NotContains(t, err.Error(), "NOOP")
+		require.Same(t, b, s.NetConn(), "nothing has changed")
+		require.Equal(t, "NOOP injected\r\n", string(s.RecvBuffer()))
+	})
+	t.Run("refuses what is unsent", func(t *testing.T) {
+		s := bufsock.NewBufferedSocket(segments())
+		require.NoError(t, s.Buffer([]byte("220 ready\r\n")))
+		require.ErrorIs(t, s.Upgrade(nil), bufsock.ErrInvalidArgument)
+		require.ErrorIs(t, starttls(t, s), bufsock.ErrBufferedData)
+		require.Equal(t, "220 ready\r\n", string(s.SendBuffer()))
+	})
+	t.Run("keeps the connection when the function fails", func(t *testing.T) {
+		w := segments("a\n", "b\n", "c\n")
+		s := bufsock.NewBufferedSocket(w)
+		boom := errors.New("boom")
+		require.Equal(t, boom, s.Upgrade(func(net.Conn) (net.Conn, error) { return nil, boom }))
+		require.ErrorIs(t, s.Upgrade(func(net.Conn) (net.Conn, error) { return nil, nil }), bufsock.ErrInvalidArgument)
+		require.PanicsWithValue(t, "boom", func() { s.Upgrade(func(net.Conn) (net.Conn, error) { panic("boom") }) })
+		require.Same(t, w, s.NetConn())
+		msg, err := s.RecvUntil(lf)
+		require.NoError(t, err, "the turn is free")
+		require.Equal(t, "a", string(msg))
+		_, err = s.Send([]byte("x"))
+		require.NoError(t, err)
+	})
+	t.Run("waits for its turn, and calls for theirs", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			local, remote := net.Pipe()
+			s := bufsock.NewBufferedSocket(local, bufsock.WithTimeout(time.Second))
+			go s.RecvUntil(lf, bufsock.WithTimeout(2*time.Second))
+			synctest.Wait()
+			d, err := elapsed(func() error {
+				return s.Upgrade(func(c net.Conn) (net.Conn, error) { return c, nil })
+			})
+			require.Equal(t, time.Second, d)
+			require.IsType(t, (*bufsock.TimeoutError)(nil), err)
+
+			time.Sleep(2 * time.Second)
+			other, far := net.Pipe()
+			done := make(chan error)
+			go func() {
+				done <- s.Upgrade(func(net.Conn) (net.Conn, error) {
+					time.Sleep(3 * time.Second)
+					return other, nil
+				})
+			}()
+			synctest.Wait()
+			d, err = elapsed(func() error { return s.Flush() })
+			require.Equal(t, time.Second, d, "a send waits")
+			require.Error(t, err)
+			go far.Write([]byte("new\n"))
+			msg, err := s.RecvUntil(lf, bufsock.WithTimeout(time.Minute))
+			require.NoError(t, err)
+			require.Equal(t, "new", string(msg))
+			require.NoError(t, <-done)
+			s.Close()
+			remote.Close()
+			far.Close()
+			local.Close()
+		})
+	})
+	t.Run("Close does not wait for the function", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			local, remote := net.Pipe()
+			s := bufsock.NewBufferedSocket(local)
+			other, far := net.Pipe()
+			done := make(chan error)
+			go func() {
+				done <- s.Upgrade(func(net.Conn) (net.Conn, error) {
+					time.Sleep(time.Second)
+					return other, nil
+				})
+			}()
+			synctest.Wait()
+			d, err := elapsed(s.Close)
+			require.NoError(t, err)
+			require.Zero(t, d)
+			assertClosed(t, <-done)
+			_, err = far.Read(make([]byte, 1))
+			require.Equal(t, io.EOF, err, "the new connection is closed, too")
+			remote.Close()
+		})
+	})
+	t.Run("forgets the end of the old stream", func(t *testing.T) {
+		s := bufsock.NewBufferedSocket(segments())
+		_, err := s.Recv(1)
+		require.Equal(t, io.EOF, err)
+		require.NoError(t, s.Upgrade(func(net.Conn) (net.Conn, error) { return segments("new\n"), nil }))
+		msg, err := s.RecvUntil(lf)
+		require.NoError(t, err)
+		require.Equal(t, "new", string(msg))
+	})
+}
+
+func TestReadServesTheBufferFirst(t *testing.T) {
+	w := segments("abcdef", "ghi")
+	s := bufsock.NewBufferedSocket(w)
+	_, err := s.Peek(1)
+	require.NoError(t, err)
+	p := make([]byte, 4)
+	for _, want := range []string{"abcd", "ef", "ghi"} {
+		n, err := s.Read(p)
+		require.NoError(t, err)
+		require.Equal(t, want, string(p[:n]))
+	}
+	require.Equal(t, []int{32768, 4}, w.asked, "straight into p")
+	n, err := s.Read(nil)
+	require.NoError(t, err)
+	require.Zero(t, n)
+}
+
+func TestReadServesTheBufferPastADeadline(t *testing.T) {
+	local, remote := tcpPair(t)
+	s := bufsock.NewBufferedSocket(local)
+	_, err := remote.Write([]byte("abc"))
+	require.NoError(t, err)
+	_, err = s.Peek(3)
+	require.NoError(t, err)
+	require.NoError(t, s.SetReadDeadline(time.Unix(1, 0)))
+	n, err := s.Read(make([]byte, 5))
+	require.NoError(t, err)
+	require.Equal(t, 3, n)
+}
+
+// Copying in every combination, with bytes in both buffers, loses nothing.
+func TestCopy(t *testing.T) {
+	content := strings.Repeat("0123456789abcde\n", 50_000)
+	const lead = "a line\n"
+	sources := map[string]func(t *testing.T) io.Reader{
+		"from a socket": func(t *testing.T) io.Reader {
+			local, remote := tcpPair(t)
+			go func() {
+				io.WriteString(remote, lead+content)
+				remote.Close()
+			}()
+			s := bufsock.NewBufferedSocket(local)
+			line, err := s.RecvUntil(lf, bufsock.WithDelimiter())
+			require.NoError(t, err)
+			require.Equal(t, lead, string(line))
+			return s
+		},
+		"from a socket on a pipe": func(t *testing.T) io.Reader {
+			local, remote := pipePair(t)
+			go func() {
+				io.WriteString(remote, content)
+				remote.Close()
+			}()
+			return bufsock.NewBufferedSocket(local)
+		},
+		"from a bare connection": func(t *testing.T) io.Reader {
+			local, remote := tcpPair(t)
+			go func() {
+				io.WriteString(remote, content)
+				remote.Close()
+			}()
+			return local
+		},
+		"from a reader": func(*testing.T) io.Reader { return iotest.HalfReader(strings.NewReader(content)) },
+		"from a file": func(t *testing.T) io.Reader {
+			name := filepath.Join(t.TempDir(), "content")
+			require.NoError(t, os.WriteFile(name, []byte(content), 0o600))
+			f, err := os.Open(name)
+			require.NoError(t, err)
+			t.Cleanup(func() { f.Close() })
+			return f
+		},
+	}
+	type sink struct {
+		w    io.Writer
+		done func() string // what arrived
+	}
+	drain := func(t *testing.T, local, remote net.Conn) (done func() string) {
+		received := make(chan string)
+		go func() {
+			all, _ := io.ReadAll(remote)
+			received <- string(all)
+		}()
+		return func() string {
+			local.Close()
+			return <-received
+		}
+	}
+	sinks := map[string]func(t *testing.T) sink{
+		"to a socket": func(t *testing.T) sink {
+			local, remote := tcpPair(t)
+			s := bufsock.NewBufferedSocket(local)
+			require.NoError(t, s.Buffer([]byte("buffered ")))
+			done := drain(t, local, remote)
+			return sink{s, func() string { return strings.TrimPrefix(done(), "buffered ") }}
+		},
+		"to a socket on a pipe": func(t *testing.T) sink {
+			local, remote := pipePair(t)
+			return sink{bufsock.NewBufferedSocket(local), drain(t, local, remote)}
+		},
+		"to a bare connection": func(t *testing.T) sink {
+			local, remote := unixPair(t)
+			return sink{local, drain(t, local, remote)}
+		},
+		"to a writer": func(*testing.T) sink {
+			b := &bytes.Buffer{}
+			return sink{b, b.String}
+		},
+		"to a file": func(t *testing.T) sink {
+			f, err := os.Create(filepath.Join(t.TempDir(), "copy"))
+			require.NoError(t, err)
+			return sink{f, func() string {
+				f.Close()
+				all, _ := os.ReadFile(f.Name())
+				return string(all)
+			}}
+		},
+	}
+	for from, source := range sources {
+		for to, target := range sinks {
+			t.Run(from+" "+to, func(t *testing.T) {
+				r, w := source(t), target(t)
+				n, err := io.Copy(w.w, r)
+				require.NoError(t, err)
+				require.Equal(t, int64(len(content)), n)
+				require.True(t, content == w.done(), "not what was sent")
+			})
+		}
+	}
+}
+
+func TestWriteToKeepsWhatWasNotTaken(t *testing.T) {
+	boom := errors.New("boom")
+	for _, transport := range transports[:3] {
+		t.Run(transport.name, func(t *testing.T) {
+			local, remote := transport.pair(t)
+			go remote.Write([]byte("abcdef"))
+			s := bufsock.NewBufferedSocket(local)
+			n, err := s.WriteTo(&wire{limits: []int{2}, err: boom})
+			require.Equal(t, boom, err)
+			require.EqualValues(t, 2, n)
+			n, err = s.WriteTo(&wire{limits: []int{1}})
+			require.Equal(t, io.ErrShortWrite, err)
+			require.EqualValues(t, 1, n)
+			require.Equal(t, "def", string(s.RecvBuffer()))
+			require.Panics(t, func() { s.WriteTo(nil) })
+			require.Equal(t, "def", string(s.RecvBuffer()))
+		})
+	}
+}
+
+// Closing ends a copy that the kernel makes.
+func TestCloseEndsACopy(t *testing.T) {
+	sockets(t, func(t *testing.T, local, _ net.Conn) {
+		far, _ := tcpPair(t)
+		s := bufsock.NewBufferedSocket(local)
+		errs := make(chan error)
+		go func() { _, err := io.Copy(far, s); errs <- err }()
+		go func() { _, err := s.ReadFrom(far); errs <- err }()
+		time.AfterFunc(5*time.Millisecond, func() { s.Close(); far.Close() })
+		for range 2 {
+			require.ErrorIs(t, <-errs, net.ErrClosed)
+		}
+	})
+}
+
+// Sends that fail while they wait for their turn: their bytes come behind those
+// of the send under way, whole and in order, also when that fails, too.
+func TestSendsThatFailInTheQueueKeepTheirPlace(t *testing.T) {
+	long := strings.Repeat("x", 32<<20)
+	for _, transport := range transports[:3] {
+		t.Run(transport.name, func(t *testing.T) {
+			local, remote := transport.pair(t)
+			s := bufsock.NewBufferedSocket(local)
+			require.NoError(t, s.Buffer([]byte("first ")))
+			ctx, cancel := context.WithCancel(t.Context())
+			sent := make(chan int)
+			go func() {
+				n, err := s.Send([]byte(long), bufsock.WithContext(ctx), bufsock.WithTimeout(time.Minute))
+				assert.ErrorIs(t, err, context.Canceled)
+				sent <- n
+			}()
+			_, err := io.ReadFull(remote, make([]byte, 1)) // it is under way
+			require.NoError(t, err)
+			given := "first " + long
+			for _, data := range []string{" second", strings.Repeat("y", 100_000), " third"} {
+				n, err := s.Send([]byte(data), bufsock.WithTimeout(time.Microsecond))
+				require.IsType(t, (*bufsock.TimeoutError)(nil), err)
+				require.Zero(t, n)
+				given += data
+			}
+			cancel()
+			n := <-sent
+			require.Equal(t, len(given)-n, len(s.SendBuffer()))
+			received := make(chan []byte)
+			go func() {
+				all, _ := io.ReadAll(remote)
+				received <- all
+			}()
+			require.NoError(t, s.Flush(bufsock.WithTimeout(time.Minute)))
+			s.Close()
+			require.True(t, given[1:] == string(<-received), "order or bytes are wrong")
+		})
+	}
+}
