@@ -7,7 +7,7 @@ import (
 )
 
 // A buffer is a queue of bytes in one piece of memory: they are added behind w
-// and taken from r. Memory of up to 1 MiB comes from a pool and goes back to
+// and taken from r. Memory of up to 16 MiB comes from a pool and goes back to
 // it; none of it is ever handed to a caller.
 //
 // A nil *buffer is an empty one. An idle socket has two of those.
@@ -15,16 +15,25 @@ type buffer struct {
 	mem  []byte
 	r, w int
 
-	// No match of the search called key begins in the first searched bytes.
+	// A search that has failed and may go on: which one, for what, and how many
+	// bytes it need not look at again.
+	search   search
 	key      []byte
 	searched int
 }
+
+type search uint8
+
+const (
+	searchOne search = iota // for the delimiter key
+	searchAny               // for the delimiters in key
+)
 
 // Pooled memory comes in classes. Class k serves 1<<k bytes and has an eighth
 // more, so that the unread end of one read and a whole new one fit together.
 const (
 	minClass = 9
-	maxClass = 20
+	maxClass = 24
 )
 
 var pools [maxClass + 1]sync.Pool
@@ -48,6 +57,9 @@ func newBuffer(n int) *buffer {
 // free gives the memory back. The buffer must not be used afterwards.
 func (b *buffer) free() {
 	b.r, b.w, b.searched = 0, 0, 0
+	if cap(b.key) > 1<<minClass {
+		b.key = nil
+	}
 	if k := bits.Len(uint(len(b.mem))) - 1; k <= maxClass && len(b.mem) == room(k) {
 		pools[k].Put(b)
 	}
@@ -145,24 +157,31 @@ func (b *buffer) tidy() *buffer {
 		b.free()
 		return nil
 	}
-	if len(b.mem) > 2<<maxClass && b.len() < len(b.mem)/8 {
+	if len(b.mem) > 256<<10 && b.len() < len(b.mem)/8 {
 		b.move(b.len())
 	}
 	return b
 }
 
-// resume returns where to go on with the search called key.
-func (b *buffer) resume(key []byte) int {
-	if b == nil || b.searched == 0 || !bytes.Equal(b.key, key) {
-		return 0
-	}
-	return b.searched
+// suspended reports whether a search of the kind can go on.
+func (b *buffer) suspended(kind search) bool {
+	return b != nil && b.searched > 0 && b.search == kind
 }
 
-// suspend notes how far the search called key has come.
-func (b *buffer) suspend(key []byte, searched int) {
-	if b != nil && searched > 0 {
-		b.key = append(b.key[:0], key...)
-		b.searched = searched
+// resume returns where to go on with the search for delim.
+func (b *buffer) resume(delim []byte) int {
+	if b.suspended(searchOne) && bytes.Equal(b.key, delim) {
+		return b.searched
 	}
+	return 0
+}
+
+// suspend notes how far a search has come. If that is worth it the caller has
+// to append to key what is searched for.
+func (b *buffer) suspend(kind search, searched int) bool {
+	if b == nil || searched == 0 {
+		return false
+	}
+	b.search, b.key, b.searched = kind, b.key[:0], searched
+	return true
 }

@@ -15,7 +15,8 @@
 //
 // Conservation: no byte is lost, repeated or reordered, whatever happens: a
 // timeout, a cancellation, the end of the stream, a reset, a limit, a bad
-// argument, a panic in a callback. The bytes taken from the connection are the
+// argument, a panic in a callback. (The one exception is named at WriteTo: a copy
+// that the kernel makes.) The bytes taken from the connection are the
 // bytes returned and those in the receive buffer. A receive that fails consumes
 // nothing, and the same call made again goes on where it was, without searching
 // again what it has searched. A send that fails leaves exactly the unsent bytes
@@ -52,6 +53,10 @@
 //
 // A call that is answered from the buffer looks at no clock and touches no
 // deadline.
+//
+// A TLS handshake is best done before the connection is wrapped. If it is left
+// to the first receive or send it counts against the timeout of that call, and
+// if it does not end in time, the session has ended.
 //
 // Each call is whole or not at all. A message that takes several calls, such
 // as a line with a size and then the bytes, is not: after a timeout in its
@@ -209,15 +214,18 @@ func AppendTo(dst []byte) Option { return Option{kind: optAppend, dst: dst} }
 // It is safe for use by any number of goroutines; see the package
 // documentation for how calls are ordered.
 type BufferedSocket struct {
-	conn     net.Conn        // changed with both locks held
-	raw      syscall.RawConn // its descriptor, or nil; changed with conn
-	timeout  atomic.Int64
-	maxSize  atomic.Int64
-	user     atomic.Pointer[userDeadlines]
-	readSize int32
-	recv     half
-	send     half
-	end      error // what every further read would return; guarded by recv
+	conn    net.Conn        // changed with both locks held
+	raw     syscall.RawConn // its descriptor, or nil; changed with conn
+	timeout atomic.Int64
+	maxSize atomic.Int64
+	user    atomic.Pointer[userDeadlines]
+	recv    half
+	send    half
+	end     error // what further reads return; guarded by recv
+
+	readSize   int32
+	generation int32 // how often conn was changed
+	handshake  *half // the gate to a handshake that is due, or nil; changed with conn
 }
 
 var _ net.Conn = (*BufferedSocket)(nil)
@@ -301,6 +309,11 @@ func (s *BufferedSocket) use(conn net.Conn) {
 		s.recv.try, s.send.try = s.tryRead, s.tryWrite
 	}
 	s.end = nil
+	s.generation++
+	s.handshake = nil
+	if _, ok := conn.(handshaker); ok {
+		s.handshake = new(half)
+	}
 }
 
 // prepare reads the options of a call, of which it takes those in accept.
@@ -376,7 +389,13 @@ func (s *BufferedSocket) Close() error {
 	if !first {
 		return nil
 	}
-	return s.NetConn().Close()
+	s.recv.mu.Lock()
+	conn, gate := s.conn, s.handshake
+	s.recv.mu.Unlock()
+	if gate != nil {
+		gate.close()
+	}
+	return conn.Close()
 }
 
 // close marks the half as closed and reports whether it was not yet.
@@ -417,8 +436,7 @@ func (h *half) isClosed(op string) error {
 // wrap must use the connection that it is given, and not the socket, whose
 // calls wait until wrap has returned; Close does not. It is not bounded by a
 // timeout. For TLS it should do the handshake, with
-// [crypto/tls.Conn.HandshakeContext]: left to the first receive or send, a
-// handshake that times out ends the session.
+// [crypto/tls.Conn.HandshakeContext].
 func (s *BufferedSocket) Upgrade(wrap func(net.Conn) (net.Conn, error)) error {
 	if wrap == nil {
 		return invalid("Upgrade", "nil function")
@@ -446,7 +464,11 @@ func (s *BufferedSocket) Upgrade(wrap func(net.Conn) (net.Conn, error)) error {
 	if conn == nil {
 		return invalid("Upgrade", "the function returned neither a connection nor an error")
 	}
-	return s.replaceConn(conn)
+	if err := s.replaceConn(conn); err != nil {
+		conn.Close()
+		return err
+	}
+	return nil
 }
 
 // replaceConn puts the socket on conn. The caller has both turns.
@@ -456,7 +478,6 @@ func (s *BufferedSocket) replaceConn(conn net.Conn) error {
 	s.send.mu.Lock()
 	defer s.send.mu.Unlock()
 	if s.recv.closed {
-		conn.Close()
 		return &closedError{"Upgrade"}
 	}
 	if d := s.user.Load(); d != nil {
@@ -514,10 +535,16 @@ func (s *BufferedSocket) SyscallConn() (syscall.RawConn, error) {
 	}
 	conn := s.NetConn()
 	if c, ok := conn.(syscall.Conn); ok {
-		return c.SyscallConn()
+		raw, err := c.SyscallConn()
+		return rawConn{raw}, err
 	}
 	return nil, unsupported("SyscallConn", conn)
 }
+
+// A rawConn has the three methods only. By the others that net has given to
+// its own, package os would find the descriptor and, in io.Copy from a file,
+// write to it past the send buffer.
+type rawConn struct{ syscall.RawConn }
 
 // CloseRead closes the reading side of the connection. What is in the receive
 // buffer can still be received. The error matches [errors.ErrUnsupported] if
@@ -534,7 +561,8 @@ func (s *BufferedSocket) CloseRead() error {
 }
 
 // CloseWrite closes the writing side of the connection: the peer reads the end
-// of the stream. What is in the send buffer is not sent, so call Flush first.
+// of the stream. What is in the send buffer is not sent, so call Flush first. A
+// TLS connection waits for a write under way.
 // The error matches [errors.ErrUnsupported] if the connection cannot do that.
 func (s *BufferedSocket) CloseWrite() error {
 	if err := s.send.isClosed("CloseWrite"); err != nil {

@@ -411,6 +411,23 @@ func TestRecvSplit(t *testing.T) {
 	}
 }
 
+// What split has skipped is not shown to it again in the same call.
+func TestRecvSplitDoesNotLookBack(t *testing.T) {
+	for _, wire := range [][]string{{"MAGCline\n"}, {"MAGC", "line\n"}} {
+		magic := false
+		s := bufsock.NewBufferedSocket(segments(wire...))
+		msg, err := s.RecvSplit(func(data []byte, atEOF bool) (int, []byte, error) {
+			if !magic {
+				magic = true
+				return 4, nil, nil
+			}
+			return bufio.ScanLines(data, atEOF)
+		})
+		require.NoError(t, err)
+		require.Equal(t, "line", string(msg))
+	}
+}
+
 func TestRecvSplitPanic(t *testing.T) {
 	s := bufsock.NewBufferedSocket(segments("ab\n", "cd\n"))
 	require.PanicsWithValue(t, "boom", func() {
@@ -511,6 +528,32 @@ func TestRecvUntilResumes(t *testing.T) {
 	msg, err = s.RecvUntil(crlf, now)
 	require.NoError(t, err)
 	require.Equal(t, "b", string(msg))
+
+	// searches for one delimiter and for several are not taken for each other
+	send("abc\x01")
+	_, _, err = s.RecvUntilAny([][]byte{[]byte("\n")}, now)
+	require.ErrorIs(t, err, bufsock.ErrWouldBlock)
+	send("\n")
+	msg, err = s.RecvUntil([]byte("\x01\n"), now)
+	require.NoError(t, err)
+	require.Equal(t, "abc", string(msg))
+
+	// one search for several goes on, another begins
+	send("abaa")
+	_, _, err = s.RecvUntilAny([][]byte{[]byte("aab"), crlf}, now)
+	require.ErrorIs(t, err, bufsock.ErrWouldBlock)
+	send("b")
+	msg, _, err = s.RecvUntilAny([][]byte{[]byte("aab"), crlf}, now)
+	require.NoError(t, err)
+	require.Equal(t, "ab", string(msg))
+	send("a;b")
+	_, _, err = s.RecvUntilAny([][]byte{crlf, []byte("x")}, now)
+	require.ErrorIs(t, err, bufsock.ErrWouldBlock)
+	msg, _, err = s.RecvUntilAny([][]byte{crlf, []byte(";")}, now)
+	require.NoError(t, err)
+	require.Equal(t, "a", string(msg))
+	_, err = s.Discard(1)
+	require.NoError(t, err)
 
 	send("abcdef")
 	later("\n")
@@ -683,6 +726,25 @@ func TestErrorsOfTheConnection(t *testing.T) {
 			require.True(t, err == error(reset), "%v", err)
 		}
 		require.Equal(t, "b", string(s.RecvBuffer()))
+	})
+	t.Run("come once if the connection may go on", func(t *testing.T) {
+		once := errors.New("once")
+		s := bufsock.NewBufferedSocket(&wire{reads: []read{{"a", once}, {"b", nil}, {"", once}, {"\n", nil}}})
+		for range 2 {
+			_, err := s.RecvUntil([]byte("\n"))
+			require.Equal(t, once, err)
+		}
+		msg, err := s.RecvUntil([]byte("\n"))
+		require.NoError(t, err)
+		require.Equal(t, "ab", string(msg))
+	})
+	t.Run("a connection that is closed by others", func(t *testing.T) {
+		s := bufsock.NewBufferedSocket(&wire{reads: []read{{"a\n", net.ErrClosed}}})
+		msg, err := s.RecvUntil([]byte("\n"))
+		require.NoError(t, err)
+		require.Equal(t, "a", string(msg))
+		_, err = s.RecvUntil([]byte("\n"))
+		require.True(t, err == net.ErrClosed, "as it is: %v", err)
 	})
 	t.Run("a connection that returns nothing for ever", func(t *testing.T) {
 		s := bufsock.NewBufferedSocket(&wire{reads: make([]read, 1000)})

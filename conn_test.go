@@ -702,3 +702,43 @@ func TestSendsThatFailInTheQueueKeepTheirPlace(t *testing.T) {
 		})
 	}
 }
+
+// Package os looks for a descriptor in what it copies to and from, and must not
+// find a way past the buffers.
+func TestFilesDoNotPassTheBuffersBy(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "content")
+	require.NoError(t, os.WriteFile(name, []byte("FILE"), 0o600))
+	t.Run("sending", func(t *testing.T) {
+		local, remote := tcpPair(t)
+		s := bufsock.NewBufferedSocket(local)
+		require.NoError(t, s.Buffer([]byte("HEAD")))
+		f, err := os.Open(name)
+		require.NoError(t, err)
+		defer f.Close()
+		_, err = f.WriteTo(s)
+		require.NoError(t, err)
+		s.Close()
+		all, err := io.ReadAll(remote)
+		require.NoError(t, err)
+		require.Equal(t, "HEADFILE", string(all))
+	})
+	t.Run("receiving", func(t *testing.T) {
+		local, remote := tcpPair(t)
+		s := bufsock.NewBufferedSocket(local)
+		_, err := remote.Write([]byte("HEAD"))
+		require.NoError(t, err)
+		_, err = s.Peek(4)
+		require.NoError(t, err)
+		_, err = remote.Write([]byte("TAIL"))
+		require.NoError(t, err)
+		remote.Close()
+		f, err := os.OpenFile(name, os.O_WRONLY|os.O_TRUNC, 0)
+		require.NoError(t, err)
+		_, err = f.ReadFrom(s)
+		require.NoError(t, err)
+		f.Close()
+		all, err := os.ReadFile(name)
+		require.NoError(t, err)
+		require.Equal(t, "HEADTAIL", string(all))
+	})
+}

@@ -46,7 +46,7 @@ type Error interface {
 // buffer. It matches [os.ErrDeadlineExceeded].
 type TimeoutError struct {
 	Op    string        // the method, such as "RecvUntil"
-	After time.Duration // the timeout of the call; NoTimeout if a deadline ended it
+	After time.Duration // the timeout of the call, also if a deadline came first
 
 	// Buffered is, of a receive, how many bytes have been received and are
 	// kept in the receive buffer; of a send, how many bytes are unsent and are
@@ -58,7 +58,8 @@ type TimeoutError struct {
 	// context, else the connection's own error or os.ErrDeadlineExceeded.
 	Err error
 
-	want want
+	early bool // a deadline came before the timeout
+	want  want
 }
 
 func (e *TimeoutError) Error() string {
@@ -68,7 +69,7 @@ func (e *TimeoutError) Error() string {
 		what = "would block"
 	case errors.Is(e.Err, context.DeadlineExceeded):
 		what = e.Err.Error()
-	case e.After < 0:
+	case e.early:
 		what = "deadline exceeded"
 	}
 	return fmt.Sprintf("bufsock: %s: %s%s (%s)", e.Op, what, e.want.describe(" while waiting for "), buffered(e.Buffered))
@@ -147,10 +148,14 @@ func (e *MessageTooLongError) sealed() {}
 type NetstringProtocolError struct {
 	Size  int  // the size announced
 	Found byte // the byte in the place of the comma
+
+	op       string
+	buffered int
 }
 
 func (e *NetstringProtocolError) Error() string {
-	return fmt.Sprintf("bufsock: netstring: expected a comma after a payload of %s, found %s", byteCount(e.Size), quote([]byte{e.Found}))
+	return fmt.Sprintf("bufsock: %s: expected a comma after a payload of %s, found %s (%s)",
+		e.op, byteCount(e.Size), quote([]byte{e.Found}), buffered(e.buffered))
 }
 
 // Timeout returns false.
@@ -169,10 +174,14 @@ func (e *NetstringProtocolError) sealed() {}
 // but in "0:". Nothing has been consumed.
 type NetstringInvalidSizeError struct {
 	Prefix []byte // the bytes up to and with the first wrong one
+
+	op       string
+	buffered int
 }
 
 func (e *NetstringInvalidSizeError) Error() string {
-	return "bufsock: netstring: expected a size in digits and a colon, found " + quote(e.Prefix)
+	return fmt.Sprintf("bufsock: %s: expected the size of a netstring in digits and a colon, found %s (%s)",
+		e.op, quote(e.Prefix), buffered(e.buffered))
 }
 
 // Timeout returns false.
@@ -196,10 +205,14 @@ type NetstringMessageTooLongError struct {
 	// wait for more; math.MaxInt64 where that is no int64.
 	Size    int64
 	MaxSize int // the limit, in bytes; math.MaxInt where only the size of an int limits
+
+	op       string
+	buffered int
 }
 
 func (e *NetstringMessageTooLongError) Error() string {
-	return fmt.Sprintf("bufsock: netstring: size of at least %d bytes exceeds max size %d", e.Size, e.MaxSize)
+	return fmt.Sprintf("bufsock: %s: netstring too long: a payload of %d bytes or more, max size %d (%s)",
+		e.op, e.Size, e.MaxSize, buffered(e.buffered))
 }
 
 // Timeout returns false.

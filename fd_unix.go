@@ -52,18 +52,18 @@ func (s *BufferedSocket) poll(c *call, h *half) (int, error) {
 		h.until, h.moved = until, 0
 		err = s.unlockedTry(h)
 		switch {
-		case h.closed:
-			return 0, net.ErrClosed
 		case h.moved > 0:
 			return int(h.moved), nil
+		case h.closed:
+			return 0, errClosed
 		case h.moved == movedEOF:
-			return 0, s.note(h, io.EOF)
+			return 0, io.EOF
 		case h.moved < 0:
-			return 0, s.note(h, s.opError(h, os.NewSyscallError(s.opName(h), syscall.Errno(-h.moved))))
+			return 0, s.opError(h, os.NewSyscallError(s.opName(h), syscall.Errno(-h.moved)))
 		case err == nil:
 			return 0, errTimeUp // it was a probe
 		case !s.isTimeout(c, h, err):
-			return 0, s.note(h, s.opError(h, errors.Unwrap(err)))
+			return 0, s.opError(h, errors.Unwrap(err))
 		case c.out || !c.expired():
 			return 0, errTimeUp // by the user's deadline
 		}
@@ -89,7 +89,7 @@ func (s *BufferedSocket) tryRead(fd uintptr) (done bool) {
 	if h.closed {
 		return true
 	}
-	p := h.room(int(s.readSize))
+	p := h.space(int(s.readSize))
 	n, err := syscall.Read(int(fd), p)
 	for err == syscall.EINTR {
 		n, err = syscall.Read(int(fd), p)

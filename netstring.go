@@ -23,9 +23,11 @@ import (
 type NetstringSocket struct {
 	s *BufferedSocket
 
-	// What DiscardNetstring still has to drop of a frame: payload and comma.
-	// Guarded by s.recv. size is that of the whole payload.
+	// What DiscardNetstring still has to drop of a frame, payload and comma, of
+	// which connection of the socket; size is that of the whole payload. Guarded
+	// by s.recv.
 	pending, size int
+	generation    int32
 }
 
 // NewNetstringSocket returns a netstring socket on conn. It takes the options
@@ -83,12 +85,12 @@ func (ns *NetstringSocket) read(c *call) ([]byte, error) {
 	s, h := ns.s, &ns.s.recv
 	err := s.enter(c, h)
 	defer s.leave(c, h)
-	if err == nil && ns.pending > 0 {
+	if err == nil && ns.isPending() {
 		_, err = ns.discardPending(c)
 	}
 	for ; err == nil; err = s.fill(c) {
 		data := h.data.bytes()
-		header, size, bad := parseHeader(data, c.limit())
+		header, size, bad := parseHeader(c.op, data, c.limit())
 		if bad != nil {
 			return c.dst, bad
 		}
@@ -96,7 +98,7 @@ func (ns *NetstringSocket) read(c *call) ([]byte, error) {
 			continue
 		}
 		if found := data[header+size]; found != ',' {
-			return c.dst, &NetstringProtocolError{size, found}
+			return c.dst, &NetstringProtocolError{size, found, c.op, len(data)}
 		}
 		msg := c.deliver(data[header : header+size])
 		h.data.consume(header + size + 1)
@@ -121,13 +123,13 @@ func (ns *NetstringSocket) DiscardNetstring(opts ...Option) (int, error) {
 	}
 	err := s.enter(&c, h)
 	defer s.leave(&c, h)
-	for err == nil && ns.pending == 0 {
-		header, size, bad := parseHeader(h.data.bytes(), math.MaxInt)
+	for err == nil && !ns.isPending() {
+		header, size, bad := parseHeader(c.op, h.data.bytes(), math.MaxInt)
 		switch {
 		case bad != nil:
 			return 0, bad
 		case header > 0:
-			ns.pending, ns.size = size+1, size
+			ns.pending, ns.size, ns.generation = size+1, size, s.generation
 			s.drop(header)
 		default:
 			err = s.fill(&c)
@@ -140,6 +142,12 @@ func (ns *NetstringSocket) DiscardNetstring(opts ...Option) (int, error) {
 	return n, ns.explain(&c, err)
 }
 
+// isPending reports whether there is the rest of a frame to drop. That of a
+// connection before an Upgrade will not come any more.
+func (ns *NetstringSocket) isPending() bool {
+	return ns.pending > 0 && ns.generation == ns.s.generation
+}
+
 // discardPending drops the rest of a frame and returns how many bytes of its
 // payload that were.
 func (ns *NetstringSocket) discardPending(c *call) (n int, err error) {
@@ -149,10 +157,10 @@ func (ns *NetstringSocket) discardPending(c *call) (n int, err error) {
 		ns.pending -= m
 		n += m
 		if ns.pending == 1 && h.data.len() > 0 {
-			if found := h.data.bytes()[0]; found != ',' {
-				return n, &NetstringProtocolError{ns.size, found}
-			}
 			ns.pending = 0
+			if found := h.data.bytes()[0]; found != ',' {
+				return n, &NetstringProtocolError{ns.size, found, c.op, h.data.len()}
+			}
 			s.drop(1)
 			return n, nil
 		}
@@ -168,7 +176,7 @@ func (ns *NetstringSocket) explain(c *call, err error) error {
 	h := &ns.s.recv
 	if err == io.EOF {
 		n := h.data.len()
-		return &ConnectionClosedError{c.op, n, endOfStream(n+ns.pending > 0), want{kind: wantNetstring}}
+		return &ConnectionClosedError{c.op, n, endOfStream(n > 0 || ns.isPending()), want{kind: wantNetstring}}
 	}
 	return ns.s.explain(c, h, err, want{kind: wantNetstring})
 }
@@ -183,17 +191,7 @@ func (ns *NetstringSocket) explain(c *call, err error) error {
 func (ns *NetstringSocket) Messages(opts ...Option) iter.Seq2[[]byte, error] {
 	opts = slices.Clone(opts)
 	return func(yield func([]byte, error) bool) {
-		for {
-			c := call{op: "Messages"}
-			err := c.prepare(ns.s, opts, optMessage|optMaxSize)
-			msg := c.dst
-			if err == nil {
-				msg, err = ns.read(&c)
-			}
-			if isCleanEnd(err) || !yield(msg, err) || err != nil {
-				return
-			}
-		}
+		ns.s.iterate(opts, optMessage|optMaxSize, yield, ns.read)
 	}
 }
 
@@ -211,7 +209,7 @@ func (ns *NetstringSocket) WriteNetstring(payload []byte, opts ...Option) error 
 		return err
 	}
 	if len(payload) > c.limit() {
-		return &NetstringMessageTooLongError{Size: int64(len(payload)), MaxSize: c.max}
+		return &NetstringMessageTooLongError{int64(len(payload)), c.max, c.op, 0}
 	}
 	var header [maxDigits + 1]byte
 	_, err := ns.s.sendAll(&c, appendHeader(header[:0], len(payload)), [][]byte{payload, comma})
@@ -239,14 +237,15 @@ func AppendNetstring(dst, payload []byte) []byte {
 // it does not begin with a netstring, it is that of
 // [NetstringSocket.ReadNetstring]. No max size applies. On an error rest is b.
 func CutNetstring(b []byte) (payload, rest []byte, err error) {
-	header, size, bad := parseHeader(b, math.MaxInt)
+	const op = "CutNetstring"
+	header, size, bad := parseHeader(op, b, math.MaxInt)
 	switch {
 	case bad != nil:
 		return nil, b, bad
 	case header == 0 || len(b)-header <= size:
 		return nil, b, io.ErrUnexpectedEOF
 	case b[header+size] != ',':
-		return nil, b, &NetstringProtocolError{size, b[header+size]}
+		return nil, b, &NetstringProtocolError{size, b[header+size], op, len(b)}
 	}
 	end := header + size
 	return b[header:end:end], b[end+1:], nil
@@ -254,14 +253,15 @@ func CutNetstring(b []byte) (payload, rest []byte, err error) {
 
 // parseHeader reads the size that b begins with. It returns the length of the
 // digits and the colon, zero as long as they are not all there. A wrong byte is
-// an error, and so is a size over the limit as soon as its digits show it.
-func parseHeader(b []byte, limit int) (header, size int, err error) {
+// an error, and so is a size over the limit as soon as its digits show it. op is
+// for the error.
+func parseHeader(op string, b []byte, limit int) (header, size int, err error) {
 	for i, d := range b {
 		switch {
 		case d == ':' && i > 0:
 			return i + 1, size, nil
 		case d < '0' || d > '9', i > 0 && b[0] == '0':
-			return 0, 0, &NetstringInvalidSizeError{Prefix: append([]byte{}, b[:i+1]...)}
+			return 0, 0, &NetstringInvalidSizeError{append([]byte{}, b[:i+1]...), op, len(b)}
 		}
 		n := int64(math.MaxInt64)
 		if digit := int64(d - '0'); int64(size) <= (math.MaxInt64-digit)/10 {
@@ -269,7 +269,7 @@ func parseHeader(b []byte, limit int) (header, size int, err error) {
 		}
 		// Header, payload and comma must have a length that is an int.
 		if n > int64(min(limit, math.MaxInt-maxDigits-2)) {
-			return 0, 0, &NetstringMessageTooLongError{Size: n, MaxSize: limit}
+			return 0, 0, &NetstringMessageTooLongError{n, limit, op, len(b)}
 		}
 		size = int(n)
 	}

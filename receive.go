@@ -9,7 +9,6 @@ import (
 	"io"
 	"iter"
 	"net"
-	"os"
 	"slices"
 	"syscall"
 )
@@ -125,7 +124,9 @@ func (s *BufferedSocket) recvUntil(c *call, delim []byte) ([]byte, error) {
 		}
 		from = max(from, len(data)-len(delim)+1)
 	}
-	h.data.suspend(delim, from)
+	if h.data.suspend(searchOne, from) {
+		h.data.key = append(h.data.key, delim...)
+	}
 	return c.dst, s.explain(c, h, err, wantDelim(delim))
 }
 
@@ -168,8 +169,10 @@ func (s *BufferedSocket) RecvUntilAny(delims [][]byte, opts ...Option) (msg []by
 	defer s.leave(&c, h)
 	limit := c.limit()
 	m := newMatcher(delims)
-	var key [64]byte
-	from := h.data.resume(m.key(key[:0]))
+	from := 0
+	if h.data.suspended(searchAny) && m.isKey(h.data.key) {
+		from = h.data.searched
+	}
 	for ; err == nil; err = s.fill(&c) {
 		data := h.data.bytes()
 		data = data[:min(len(data), limit)]
@@ -183,7 +186,9 @@ func (s *BufferedSocket) RecvUntilAny(delims [][]byte, opts ...Option) (msg []by
 			break
 		}
 	}
-	h.data.suspend(m.key(key[:0]), from)
+	if h.data.suspend(searchAny, from) {
+		h.data.key = m.appendKey(h.data.key)
+	}
 	return c.dst, -1, s.explain(&c, h, err, want{kind: wantAny, size: len(delims)})
 }
 
@@ -231,12 +236,25 @@ func (m *matcher) canStillEnd(data []byte, limit int) bool {
 	return slices.ContainsFunc(m.delims, func(d []byte) bool { return canStillEnd(data, d, limit) })
 }
 
-// key appends what tells this search from others.
-func (m *matcher) key(dst []byte) []byte {
+// appendKey appends what tells this search from others: the delimiters, each
+// with its length before it.
+func (m *matcher) appendKey(key []byte) []byte {
 	for _, d := range m.delims {
-		dst = append(binary.AppendUvarint(dst, uint64(len(d))), d...)
+		key = append(binary.AppendUvarint(key, uint64(len(d))), d...)
 	}
-	return dst
+	return key
+}
+
+// isKey reports whether key is the key of this search.
+func (m *matcher) isKey(key []byte) bool {
+	for _, d := range m.delims {
+		n, k := binary.Uvarint(key)
+		if n != uint64(len(d)) || !bytes.HasPrefix(key[k:], d) {
+			return false
+		}
+		key = key[k+len(d):]
+	}
+	return len(key) == 0
 }
 
 // RecvSplit returns the next token that split finds, and consumes what split
@@ -246,7 +264,7 @@ func (m *matcher) key(dst []byte) []byte {
 // split is called as a [bufio.Scanner] calls it, with the bytes received so
 // far, but never more than max-size of them; atEOF is true only at the end of
 // the stream, never on a timeout. What it skips before a token is consumed with
-// the token. It runs with the socket unlocked but in the turn of this call, so it
+// the token, and shown again only if the call fails and is made again. It runs with the socket unlocked but in the turn of this call, so it
 // must not receive from the socket itself. If it panics, nothing is consumed.
 //
 // If there is no token in the first max-size bytes RecvSplit returns a
@@ -267,56 +285,57 @@ func (s *BufferedSocket) RecvSplit(split bufio.SplitFunc, opts ...Option) ([]byt
 	h := &s.recv
 	err := s.enter(&c, h)
 	defer s.leave(&c, h)
+	skipped := 0
 	for ; err == nil; err = s.fill(&c) {
-		token, _, err := s.nextToken(&c, split, false)
-		if token != nil || err != nil {
-			return token, err
+		msg, err := s.nextToken(&c, split, false, &skipped)
+		if msg != nil || err != nil {
+			return msg, err
 		}
 		if n := h.data.len(); n > 0 && n >= c.limit() {
 			return c.dst, s.tooLong(&c, nil)
 		}
 	}
-	if err == io.EOF {
-		token, skipped, err := s.nextToken(&c, split, true)
-		if token != nil || err != nil {
-			return token, err
-		}
+	if err != io.EOF {
+		return c.dst, s.explain(&c, h, err, want{kind: wantToken})
+	}
+	msg, err := s.nextToken(&c, split, true, &skipped)
+	if msg == nil && err == nil {
 		n := h.data.len()
 		return c.dst, &ConnectionClosedError{c.op, n, endOfStream(n > skipped), want{kind: wantToken}}
 	}
-	return c.dst, s.explain(&c, h, err, want{kind: wantToken})
+	return msg, err
 }
 
-// nextToken asks split for a token and takes it. Without one it returns nil,
-// and how many bytes split would skip.
-func (s *BufferedSocket) nextToken(c *call, split bufio.SplitFunc, atEOF bool) (token []byte, skipped int, err error) {
+// nextToken asks split for a token, behind the bytes that it has skipped, and
+// takes both. Without a token it returns neither a message nor an error.
+func (s *BufferedSocket) nextToken(c *call, split bufio.SplitFunc, atEOF bool, skipped *int) (msg []byte, err error) {
 	h := &s.recv
 	data := h.data.bytes()
 	data = data[:min(len(data), c.limit())]
-	for skipped < len(data) || atEOF {
-		advance, token, err := s.unlockedSplit(c, split, data[skipped:], atEOF)
+	for *skipped < len(data) || atEOF {
+		advance, token, err := s.unlockedSplit(c, split, data[*skipped:], atEOF)
 		if err == bufio.ErrFinalToken && token != nil {
 			err = nil
 		}
 		switch {
 		case h.closed:
-			return c.dst, 0, &closedError{c.op}
+			return c.dst, &closedError{c.op}
 		case err != nil:
-			return c.dst, 0, err
+			return c.dst, err
 		case advance < 0:
-			return c.dst, 0, fmt.Errorf("bufsock: %s: %w", c.op, bufio.ErrNegativeAdvance)
-		case advance > len(data)-skipped:
-			return c.dst, 0, fmt.Errorf("bufsock: %s: %w", c.op, bufio.ErrAdvanceTooFar)
+			return c.dst, fmt.Errorf("bufsock: %s: %w", c.op, bufio.ErrNegativeAdvance)
+		case advance > len(data)-*skipped:
+			return c.dst, fmt.Errorf("bufsock: %s: %w", c.op, bufio.ErrAdvanceTooFar)
 		case token != nil:
 			msg := c.deliver(token)
-			h.data.consume(skipped + advance)
-			return msg, 0, nil
+			h.data.consume(*skipped + advance)
+			return msg, nil
 		case advance == 0:
-			return nil, skipped, nil
+			return nil, nil
 		}
-		skipped += advance
+		*skipped += advance
 	}
-	return nil, skipped, nil
+	return nil, nil
 }
 
 // unlockedSplit calls split in the turn of the call, without the lock.
@@ -452,9 +471,7 @@ func beginning(data, delim []byte) int {
 // drop consumes at most n bytes and returns how many.
 func (s *BufferedSocket) drop(n int) int {
 	n = min(n, s.recv.data.len())
-	if n > 0 {
-		s.recv.data.consume(n)
-	}
+	s.recv.consume(n)
 	return n
 }
 
@@ -479,16 +496,23 @@ func (s *BufferedSocket) explainDiscard(c *call, n int, err error, w want) error
 func (s *BufferedSocket) Messages(delim []byte, opts ...Option) iter.Seq2[[]byte, error] {
 	delim, opts = bytes.Clone(delim), slices.Clone(opts)
 	return func(yield func([]byte, error) bool) {
-		for {
-			c := call{op: "Messages"}
-			err := c.prepare(s, opts, optMessage|optMaxSize|optDelimiter)
-			msg := c.dst
-			if err == nil {
-				msg, err = s.recvUntil(&c, delim)
-			}
-			if isCleanEnd(err) || !yield(msg, err) || err != nil {
-				return
-			}
+		s.iterate(opts, optMessage|optMaxSize|optDelimiter, yield, func(c *call) ([]byte, error) {
+			return s.recvUntil(c, delim)
+		})
+	}
+}
+
+// iterate yields what receive returns until there is an error or a clean end.
+func (s *BufferedSocket) iterate(opts []Option, accept optionKind, yield func([]byte, error) bool, receive func(*call) ([]byte, error)) {
+	for {
+		c := call{op: "Messages"}
+		err := c.prepare(s, opts, accept)
+		msg := c.dst
+		if err == nil {
+			msg, err = receive(&c)
+		}
+		if isCleanEnd(err) || !yield(msg, err) || err != nil {
+			return
 		}
 	}
 }
@@ -501,7 +525,7 @@ func isCleanEnd(err error) bool {
 
 // RecvBuffer returns a copy of the receive buffer: bytes that have been
 // received and not yet consumed. It does not wait for a blocked call.
-func (s *BufferedSocket) RecvBuffer() []byte { return s.recv.copy() }
+func (s *BufferedSocket) RecvBuffer() []byte { return s.recv.snapshot() }
 
 // Buffered returns the number of bytes in the receive buffer. It does not wait
 // for a blocked call.
@@ -514,8 +538,8 @@ func (s *BufferedSocket) Buffered() int {
 	return s.recv.data.len()
 }
 
-// copy returns a copy of the buffered bytes.
-func (h *half) copy() []byte {
+// snapshot returns a copy of the buffered bytes.
+func (h *half) snapshot() []byte {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.closed {
@@ -563,11 +587,12 @@ func (s *BufferedSocket) explainConn(c *call, h *half, err error) error {
 
 // WriteTo implements [io.WriterTo]: it writes what is in the receive buffer to
 // w, and then what comes until the end of the stream, which is no error. Between
-// TCP and Unix sockets, or to a file, the kernel copies where it can. Only the
-// read deadline bounds it.
+// TCP and Unix sockets the kernel copies where it can. Only the read deadline
+// bounds it.
 //
-// Bytes that w did not take stay in the receive buffer, unless the kernel was
-// copying.
+// Bytes that w did not take stay in the receive buffer. The one exception in
+// this package: if a copy that the kernel makes ends because w failed, bytes that
+// were inside the kernel are lost.
 func (s *BufferedSocket) WriteTo(w io.Writer) (n int64, err error) {
 	c := call{op: "WriteTo", timeout: NoTimeout}
 	h := &s.recv
@@ -582,6 +607,7 @@ func (s *BufferedSocket) WriteTo(w io.Writer) (n int64, err error) {
 			}
 		} else if s.end == nil && s.raw != nil && kernelWrites(w) {
 			m, err := s.unlockedCopy(&c, h, w, s.conn)
+			s.note(err, false)
 			return n + m, err
 		}
 		err = s.fill(&c)
@@ -612,7 +638,7 @@ func (s *BufferedSocket) unlockedWriteTo(c *call, w io.Writer) (n int, err error
 // kernelWrites reports whether the kernel may be able to copy to w.
 func kernelWrites(w io.Writer) bool {
 	switch w := w.(type) {
-	case *net.TCPConn, *net.UnixConn, *os.File:
+	case *net.TCPConn, *net.UnixConn:
 		return true
 	case *BufferedSocket:
 		w.send.mu.Lock()
@@ -655,9 +681,7 @@ func (c *call) deliver(msg []byte) []byte {
 func (s *BufferedSocket) take(c *call, size, n int) []byte {
 	data := s.recv.data.bytes()
 	msg := c.deliver(data[:size])
-	if n > 0 {
-		s.recv.data.consume(n)
-	}
+	s.recv.consume(n)
 	return msg
 }
 
@@ -674,8 +698,8 @@ func (s *BufferedSocket) tooLong(c *call, delim []byte) error {
 	return &MessageTooLongError{c.op, c.max, s.recv.data.len(), delim}
 }
 
-// room returns memory behind the buffered bytes, for about n more.
-func (h *half) room(n int) []byte {
+// space returns memory behind the buffered bytes, for about n more.
+func (h *half) space(n int) []byte {
 	if h.data == nil {
 		h.data = newBuffer(n)
 	}
@@ -685,14 +709,15 @@ func (h *half) room(n int) []byte {
 // fill adds at least one byte to the receive buffer, or says why it cannot. It
 // lets go of the lock while it waits.
 func (s *BufferedSocket) fill(c *call) error {
-	if s.end != nil {
-		return s.end
+	if err := s.ended(); err != nil {
+		return err
 	}
 	if s.recv.try != nil {
 		_, err := s.poll(c, &s.recv)
+		s.note(err, false)
 		return err
 	}
-	n, err := s.receive(c, s.recv.room(int(s.readSize)))
+	n, err := s.receive(c, s.recv.space(int(s.readSize)))
 	if n > 0 {
 		s.recv.data.commit(n)
 	}
@@ -705,49 +730,67 @@ func (s *BufferedSocket) fillDirect(c *call, size int) error {
 	h := &s.recv
 	p := c.dst[len(c.dst) : len(c.dst)+size]
 	buffered := h.data.len()
-	for n := buffered; n < size; {
+	n := buffered
+	defer func() {
+		if n == size {
+			s.drop(copy(p, h.data.bytes()))
+		} else {
+			h.add(p[buffered:n])
+		}
+	}()
+	for n < size {
 		m, err := s.receive(c, p[n:])
 		if err != nil {
-			if n > buffered {
-				h.room(1)
-				h.data.append(p[buffered:n])
-			}
 			return err
 		}
 		n += m
 	}
-	s.drop(copy(p, h.data.bytes()))
 	return nil
 }
 
 // receive reads at least one byte from the connection into p, or returns an
 // error. Bytes that come with an error win; the error comes again.
 func (s *BufferedSocket) receive(c *call, p []byte) (int, error) {
-	if s.end != nil {
-		return 0, s.end
+	if err := s.ended(); err != nil {
+		return 0, err
 	}
 	for range maxEmptyReads {
 		n, err := s.transfer(c, &s.recv, p)
-		switch {
-		case err == net.ErrClosed:
+		if err == errClosed {
 			return 0, err
-		case n > 0:
+		}
+		s.note(err, n > 0)
+		if n > 0 {
 			return n, nil
-		case err != nil:
+		}
+		if err != nil {
 			return 0, err
 		}
 	}
 	return 0, io.ErrNoProgress
 }
 
-// note keeps an error of a read that every further read would meet, too: after
-// a reset the kernel would go on to report a regular end of the stream.
-func (s *BufferedSocket) note(h *half, err error) error {
-	if e, ok := errors.AsType[net.Error](err); ok && e.Timeout() && !errors.Is(err, syscall.ETIMEDOUT) {
-		return err
-	}
-	if h == &s.recv {
+// note keeps the error of a read for later if bytes came with it, or if every
+// further read must meet it, too: after a reset a kernel goes on to report a
+// regular end of the stream.
+func (s *BufferedSocket) note(err error, later bool) {
+	if err != nil && err != errTimeUp && (later || isFinal(err)) {
 		s.end = err
 	}
+}
+
+// ended returns the error that was kept.
+func (s *BufferedSocket) ended() error {
+	err := s.end
+	if err != nil && !isFinal(err) {
+		s.end = nil
+	}
 	return err
+}
+
+// isFinal reports whether a connection cannot be read after err.
+func isFinal(err error) bool {
+	return err == io.EOF || err == io.ErrUnexpectedEOF || errors.Is(err, net.ErrClosed) ||
+		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.ECONNABORTED) ||
+		errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ETIMEDOUT)
 }

@@ -8,7 +8,8 @@ import (
 
 // copySize is up to how many bytes, with what is buffered, data is copied into
 // the send buffer and sent from there, because that costs less than a vectored
-// write. Larger data is not copied.
+// write. Larger data is not copied, unless a NonBlocking call has to be tried on
+// a descriptor.
 const copySize = 16 << 10
 
 // Send sends the send buffer and then data, and returns how many bytes it has
@@ -74,7 +75,7 @@ func (s *BufferedSocket) Flush(opts ...Option) error {
 // SendBuffer returns a copy of the send buffer: bytes that have been given to
 // Buffer, or to a Send that failed, and have not been sent. It does not wait for
 // a blocked call.
-func (s *BufferedSocket) SendBuffer() []byte { return s.send.copy() }
+func (s *BufferedSocket) SendBuffer() []byte { return s.send.snapshot() }
 
 // Write implements [net.Conn]: it sends the send buffer and then p, of which
 // nothing is kept. It returns how many bytes of p were sent. Only the write
@@ -99,7 +100,8 @@ func (s *BufferedSocket) Write(p []byte) (int, error) {
 
 // ReadFrom implements [io.ReaderFrom]: it sends the send buffer and then what r
 // returns until its end. To TCP and Unix sockets the kernel copies where it
-// can. Only the write deadline bounds it.
+// can. Only the write deadline bounds it; other sends wait while r is read. If
+// it fails, what was taken from r and not sent is not kept.
 func (s *BufferedSocket) ReadFrom(r io.Reader) (int64, error) {
 	c := call{op: "ReadFrom", timeout: NoTimeout}
 	h := &s.send
@@ -183,9 +185,11 @@ func (s *BufferedSocket) drain(c *call) (n int, err error) {
 	if h.try == nil {
 		return s.transmit(c, nil)
 	}
-	for goal := h.data.len(); n < goal; {
+	// A try may go beyond the goal, if another send has failed in the meantime.
+	goal := h.data.len()
+	for n < goal {
 		m, err := s.poll(c, h)
-		n += m
+		n = min(n+m, goal)
 		if err != nil {
 			return n, err
 		}
@@ -201,11 +205,36 @@ func (s *BufferedSocket) transmit(c *call, pieces [][]byte) (n int, err error) {
 	head := h.data.len()
 	if takesVector(s.conn) && (head > 0 && len(pieces) > 0 || len(pieces) > 1) {
 		n, err = s.transmitVector(c, pieces)
-	} else {
-		n, err = s.transmitEach(c, pieces)
+		h.consume(min(n, head))
+		return n, err
 	}
-	if sent := min(n, head); sent > 0 {
-		h.data.consume(sent)
+	if head > 0 {
+		n, err = s.transmitOne(c, h.data.bytes())
+		h.consume(n)
+	}
+	for _, p := range pieces {
+		if err != nil {
+			break
+		}
+		if len(p) > 0 {
+			var m int
+			m, err = s.transmitOne(c, p)
+			n += m
+		}
+	}
+	return n, err
+}
+
+func (h *half) consume(n int) {
+	if n > 0 {
+		h.data.consume(n)
+	}
+}
+
+func (s *BufferedSocket) transmitOne(c *call, p []byte) (int, error) {
+	n, err := s.transfer(c, &s.send, p)
+	if n < len(p) && err == nil {
+		err = io.ErrShortWrite
 	}
 	return n, err
 }
@@ -239,17 +268,6 @@ func (s *BufferedSocket) transmitEach(c *call, pieces [][]byte) (n int, err erro
 	return n, nil
 }
 
-func (s *BufferedSocket) transmitOne(c *call, p []byte) (int, error) {
-	n, err := s.transfer(c, &s.send, p)
-	switch {
-	case n == len(p) && err == errTimeUp:
-		err = nil // late, but sent
-	case n < len(p) && err == nil:
-		err = io.ErrShortWrite
-	}
-	return n, err
-}
-
 // A vector is a list of pieces that the kernel is given at once.
 type vector struct {
 	all, rest net.Buffers
@@ -275,11 +293,7 @@ func (s *BufferedSocket) transmitVector(c *call, pieces [][]byte) (int, error) {
 		return 0, err
 	}
 	n, err := s.unlockedVector(v)
-	n, err = s.judge(c, h, n, v.size, err)
-	if n == v.size && err == errTimeUp {
-		err = nil
-	}
-	return n, err
+	return s.judge(c, h, n, v.size, err)
 }
 
 // unlockedVector lets go of the lock for the vectored write.

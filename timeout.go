@@ -37,17 +37,24 @@ var past = time.Unix(1, 0)
 // no other way to learn what has arrived.
 const grace = time.Millisecond
 
-// errTimeUp stands for the end of a call's time until explain puts a
-// *TimeoutError, or the error of its context, in its place.
-var errTimeUp = errors.New("time is up")
+// These stand for the errors that explain puts in their place, which tell of
+// the call.
+var (
+	errTimeUp = errors.New("time is up")
+	errClosed = errors.New("closed by Close")
+)
 
 // A half is one direction of a socket: its buffer, the turn of the call that
 // works on it, and the deadline of that call.
 //
 // A call holds mu from beginning to end, except while it waits: then it sets
 // busy, which keeps other calls in the queue, and lets go of mu, so that it
-// is never held for long. Only the call whose turn it is changes data. The
-// deadline of the connection, in this direction, is set with mu held.
+// is never held for long. The deadline of the connection, in this direction,
+// is set with mu held.
+//
+// While a half is busy its call may be reading into or writing from the memory
+// of data without mu, so nobody else moves queued bytes or gives memory back.
+// All that another call does is to add the bytes of a send that has failed.
 type half struct {
 	mu     sync.Mutex
 	data   *buffer
@@ -138,11 +145,12 @@ type call struct {
 	appending bool            // append to dst
 	keepDelim bool            // return the delimiter, too
 
-	until instant // when the call must end; never until the clock has been read
-	turn  bool    // the half is busy with this call
-	tried bool    // the connection has been asked
-	out   bool    // the time is up: nothing is left but one last try
-	cause error   // the connection's own timeout error
+	until  instant // when the call must end; never until the clock has been read
+	turn   bool    // the half is busy with this call
+	tried  bool    // the connection has been asked
+	probes int     // how often the descriptor has been tried without waiting
+	out    bool    // the time is up: nothing is left but one last try
+	cause  error   // the connection's own timeout error
 
 	stop  func() bool   // ends the watch over ctx
 	fired chan struct{} // closed when the watch has fired
@@ -157,7 +165,7 @@ func (s *BufferedSocket) enter(c *call, h *half) error {
 		}
 	}
 	if h.closed {
-		return net.ErrClosed
+		return errClosed
 	}
 	return nil
 }
@@ -216,7 +224,7 @@ func (s *BufferedSocket) queueUp(c *call, h *half) error {
 			return nil
 		case h.closed:
 			h.remove(w)
-			return net.ErrClosed
+			return errClosed
 		case c.canceled():
 			h.remove(w)
 			return errTimeUp
@@ -272,29 +280,28 @@ func (c *call) expired() bool {
 	return c.canceled() || c.until != never && now() >= c.until
 }
 
+// maxProbes is how many probes a call may make, as long as they find something,
+// before it looks at the clock: enough for all that a kernel holds.
+const maxProbes = 256
+
 // pace is asked before each try at the connection. It keeps the turn for the
-// call and says until when the try may wait, or that there is no time left.
+// call and says until when the try may wait, or that there is no time left:
 //
-// When the time is up, what has arrived still counts: a probe may be made as
-// long as it finds something, though not for ever, and where none can be made
-// one try is, if there has been none.
+//	time left    until the end of the call's time
+//	NonBlocking  probe where that can be done, else wait for the grace
+//	time up      the same, as long as probes find something, or else only
+//	             if the connection has not been asked yet
 func (s *BufferedSocket) pace(c *call, h *half, probing bool) (instant, error) {
 	c.turn, h.busy = true, true
-	switch {
-	case c.out:
-		if now() >= c.until {
-			return 0, errTimeUp
-		}
-	case c.expired():
+	if !c.out && c.expired() {
 		c.out = true
 		c.until = now().plus(grace)
 		s.settle(c, h)
-	case c.ctx != nil && c.stop == nil && c.ctx.Done() != nil:
-		s.watch(c, h)
+	}
+	if probing && (c.out || c.timeout == 0) {
+		return c.probe()
 	}
 	switch {
-	case probing && (c.out || c.timeout == 0):
-		return probe, nil
 	case c.out && c.tried:
 		return 0, errTimeUp
 	case c.until == never && c.timeout == 0:
@@ -302,7 +309,23 @@ func (s *BufferedSocket) pace(c *call, h *half, probing bool) (instant, error) {
 	case c.until == never && c.timeout > 0:
 		c.until = now().plus(c.timeout)
 	}
+	if !c.out && c.ctx != nil && c.stop == nil && c.ctx.Done() != nil {
+		s.watch(c, h)
+	}
 	return c.until, nil
+}
+
+// probe allows a probe, unless a peer that sends without end has kept the call
+// at it for too long.
+func (c *call) probe() (instant, error) {
+	c.probes++
+	switch {
+	case c.probes == maxProbes:
+		c.until = now().plus(grace)
+	case c.probes > maxProbes && now() >= c.until:
+		return 0, errTimeUp
+	}
+	return probe, nil
 }
 
 // watch arranges that the end of the call's context ends the call.
@@ -369,11 +392,58 @@ func (s *BufferedSocket) begin(c *call, h *half) error {
 	if err != nil {
 		return err
 	}
+	if s.handshake != nil {
+		if err := s.shakeHands(c, h); err != nil {
+			return err
+		}
+	}
 	if s.userDeadlinePassed(h) {
 		return errTimeUp
 	}
 	h.until = until
 	return s.arm(h)
+}
+
+// A handshaker is a connection that does a handshake before it transfers bytes,
+// in both directions: a *tls.Conn.
+type handshaker interface {
+	HandshakeContext(context.Context) error
+}
+
+// shakeHands does the handshake if it is due. The deadline of one direction
+// would not bound it, so it gets the call's as a context, and a turn of its own.
+func (s *BufferedSocket) shakeHands(c *call, h *half) error {
+	conn, gate := s.conn.(handshaker), s.handshake
+	h.mu.Unlock()
+	defer h.mu.Lock()
+	g := call{op: c.op, timeout: c.timeout, until: c.until, ctx: c.ctx}
+	err := s.enter(&g, gate)
+	defer s.leave(&g, gate)
+	if err != nil || gate.moved > 0 {
+		return err
+	}
+	ctx := c.ctx
+	if ctx == nil {
+		ctx = context.Background()
+	}
+	if c.until != never {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, c.until.time())
+		defer cancel()
+	}
+	g.turn, gate.busy = true, true
+	gate.mu.Unlock()
+	err = conn.HandshakeContext(ctx)
+	gate.mu.Lock()
+	switch {
+	case err == nil:
+		gate.moved = 1 // done
+	case gate.closed:
+		err = errClosed
+	case ctx.Err() != nil:
+		err = errTimeUp
+	}
+	return err
 }
 
 // unlocked lets go of the lock for the Read or Write.
@@ -408,31 +478,41 @@ func (s *BufferedSocket) judge(c *call, h *half, n, size int, err error) (int, e
 	case n < 0 || n > size:
 		return 0, errors.New("bufsock: " + c.op + ": the connection returned an impossible count")
 	case h.closed:
-		return n, net.ErrClosed
+		return n, errClosed
 	case s.isTimeout(c, h, err):
+		if n == size {
+			return n, nil // late, but done
+		}
 		c.cause = err
 		return n, errTimeUp
-	case err != nil:
-		return n, s.note(h, err)
 	}
-	return n, nil
+	return n, err
 }
 
-// isTimeout reports whether err says that a deadline has passed, and one has. A
-// connection that just says so, as ETIMEDOUT or a failed TLS handshake do, has
-// an error of its own.
+// isTimeout reports whether err says that a deadline has passed. A connection
+// that is dead may say so, too, as ETIMEDOUT and a failed TLS handshake do:
+// then it is not temporary, or not a matter of deadlines, and none has passed.
 func (s *BufferedSocket) isTimeout(c *call, h *half, err error) bool {
-	if e, ok := errors.AsType[net.Error](err); !ok || !e.Timeout() {
+	e, ok := errors.AsType[net.Error](err)
+	if !ok || !e.Timeout() {
 		return false
 	}
+	if errors.Is(err, os.ErrDeadlineExceeded) && isTemporary(e) {
+		return true
+	}
 	return c.out || c.expired() || s.userDeadlinePassed(h)
+}
+
+func isTemporary(err error) bool {
+	e, ok := err.(interface{ Temporary() bool })
+	return ok && e.Temporary()
 }
 
 // explain returns the error that the caller of the method gets for err.
 func (s *BufferedSocket) explain(c *call, h *half, err error, w want) error {
 	n := h.data.len()
 	switch err {
-	case net.ErrClosed:
+	case errClosed:
 		return &closedError{c.op}
 	case io.EOF:
 		return &ConnectionClosedError{c.op, n, endOfStream(n > 0), w}
@@ -444,6 +524,7 @@ func (s *BufferedSocket) explain(c *call, h *half, err error, w want) error {
 
 func (c *call) timeUp(n int, w want) error {
 	e := &TimeoutError{Op: c.op, After: max(c.timeout, NoTimeout), Buffered: n, want: w}
+	e.early = !c.expired()
 	switch {
 	case c.canceled():
 		cause := context.Cause(c.ctx)
@@ -474,9 +555,10 @@ func (s *BufferedSocket) userDeadline(h *half) time.Time {
 		return time.Time{}
 	case h == &s.recv:
 		return d.read
-	default:
+	case h == &s.send:
 		return d.write
 	}
+	return time.Time{} // of the gate to a handshake
 }
 
 func (s *BufferedSocket) userDeadlinePassed(h *half) bool {

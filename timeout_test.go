@@ -4,8 +4,10 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"strings"
@@ -657,24 +659,26 @@ func TestTimeoutHoldsUnderAFlood(t *testing.T) {
 			}
 		}()
 		s := bufsock.NewBufferedSocket(local)
+		n, err := s.DiscardUntil(lf, bufsock.WithTimeout(20*time.Millisecond))
+		require.IsType(t, (*bufsock.TimeoutError)(nil), err)
+		require.Positive(t, n)
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 		defer cancel()
-		for _, opt := range []bufsock.Option{bufsock.WithTimeout(20 * time.Millisecond), bufsock.WithContext(ctx)} {
-			n, err := s.DiscardUntil(lf, opt)
-			require.IsType(t, (*bufsock.TimeoutError)(nil), err)
-			require.Positive(t, n)
-		}
+		n, err = s.DiscardUntil(lf, bufsock.WithContext(ctx))
+		require.IsType(t, (*bufsock.TimeoutError)(nil), err)
+		require.Positive(t, n)
 		s.Close()
 	})
 }
 
-// A timeout error of the connection's own is not the call's.
+// A connection that reports a deadline that nobody has set.
 func TestSpuriousTimeout(t *testing.T) {
 	s := bufsock.NewBufferedSocket(&wire{reads: []read{
 		{"", os.ErrDeadlineExceeded}, {"a", os.ErrDeadlineExceeded}, {"b\n", nil},
 	}})
 	_, err := s.RecvUntil(lf)
-	require.True(t, err == os.ErrDeadlineExceeded, "as it is: %v", err)
+	require.IsType(t, (*bufsock.TimeoutError)(nil), err)
+	require.ErrorContains(t, err, "deadline exceeded", "not after 10s")
 	msg, err := s.RecvUntil(lf)
 	require.NoError(t, err, "the data first")
 	require.Equal(t, "ab", string(msg))
@@ -714,4 +718,55 @@ func TestDial(t *testing.T) {
 	require.IsType(t, (*bufsock.TimeoutError)(nil), err)
 	_, err = bufsock.Dial(t.Context(), "bogus", l.Addr().String())
 	require.IsType(t, (*net.OpError)(nil), err)
+}
+
+// Nor does a NonBlocking call go on for as long as a flood does.
+func TestNonBlockingEndsUnderAFlood(t *testing.T) {
+	sockets(t, func(t *testing.T, local, remote net.Conn) {
+		go io.Copy(remote, zeros{})
+		s := bufsock.NewBufferedSocket(local, bufsock.WithReadSize(1))
+		_, err := s.Peek(1) // it has begun
+		require.NoError(t, err)
+		_, err = s.DiscardUntil(lf, bufsock.WithTimeout(bufsock.NonBlocking))
+		require.ErrorIs(t, err, bufsock.ErrWouldBlock)
+		s.Close()
+	})
+}
+
+// A TLS handshake that is left to a call is bounded by the call in both
+// directions, and by that of another that waits for it.
+func TestTimeoutBoundsAHandshake(t *testing.T) {
+	_, config := tlsConfigs()
+	for op, call := range waiting {
+		t.Run(op, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				local, remote := net.Pipe() // nobody answers, or even reads
+				s := bufsock.NewBufferedSocket(tls.Client(local, config))
+				first := make(chan error)
+				go func() { _, err := s.RecvUntil(lf, bufsock.WithTimeout(3*time.Second)); first <- err }()
+				synctest.Wait()
+				d, err := elapsed(func() error { return call(s, bufsock.WithTimeout(time.Second)) })
+				assert.Equal(t, time.Second, d)
+				assert.IsType(t, (*bufsock.TimeoutError)(nil), err)
+				assert.IsType(t, (*bufsock.TimeoutError)(nil), <-first)
+				_, err = elapsed(func() error { return call(s) })
+				assert.Error(t, err, "the session has ended")
+				s.Close()
+				remote.Close()
+			})
+		})
+	}
+	t.Run("and is done by the first call", func(t *testing.T) {
+		a, b := tcpPair(t)
+		server, client := tlsConfigs()
+		s := bufsock.NewBufferedSocket(tls.Client(a, client))
+		peer := bufsock.NewBufferedSocket(tls.Server(b, server))
+		go peer.RecvUntil(lf)
+		_, err := s.Send([]byte("hello\n"))
+		require.NoError(t, err)
+		_, err = peer.Send([]byte("hello\n"))
+		require.NoError(t, err)
+		_, err = s.RecvUntil(lf)
+		require.NoError(t, err)
+	})
 }
