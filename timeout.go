@@ -524,7 +524,7 @@ func (s *BufferedSocket) explain(c *call, h *half, err error, w want) error {
 
 func (c *call) timeUp(n int, w want) error {
 	e := &TimeoutError{Op: c.op, After: max(c.timeout, NoTimeout), Buffered: n, want: w}
-	e.early = !c.expired()
+	e.early = !c.out && !c.expired()
 	switch {
 	case c.canceled():
 		cause := context.Cause(c.ctx)

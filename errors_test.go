@@ -1,0 +1,220 @@
+package bufsock_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/bufsock/bufsock"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// One error of each kind, with all that is promised of it.
+func TestErrors(t *testing.T) {
+	secret := strings.Repeat("secret", 20)
+	socket := func(wire string) *bufsock.BufferedSocket { return bufsock.NewBufferedSocket(segments(wire)) }
+	canceled, cancel := context.WithCancelCause(t.Context())
+	cancel(errors.New("the cause"))
+	tests := map[string]struct {
+		err     func() error
+		is      []error
+		not     []error
+		timeout bool
+		text    string
+	}{
+		"timeout": {
+			func() error {
+				s := quiet(t)
+				_, err := s.RecvUntil(crlf, bufsock.WithTimeout(time.Microsecond))
+				return err
+			},
+			[]error{os.ErrDeadlineExceeded}, []error{bufsock.ErrWouldBlock, context.DeadlineExceeded}, true,
+			`bufsock: RecvUntil: timed out after 1µs while waiting for "\r\n" (6 bytes buffered)`,
+		},
+		"would block": {
+			func() error {
+				_, err := quiet(t).RecvSize(10, bufsock.WithTimeout(bufsock.NonBlocking))
+				return err
+			},
+			[]error{os.ErrDeadlineExceeded, bufsock.ErrWouldBlock}, nil, true,
+			`bufsock: RecvSize: would block while waiting for 10 bytes (6 bytes buffered)`,
+		},
+		"deadline of the user": {
+			func() error {
+				s := quiet(t)
+				require.NoError(t, s.SetReadDeadline(time.Unix(1, 0)))
+				_, err := s.RecvClose()
+				return err
+			},
+			[]error{os.ErrDeadlineExceeded}, []error{bufsock.ErrWouldBlock}, true,
+			`bufsock: RecvClose: deadline exceeded while waiting for the end of the stream (6 bytes buffered)`,
+		},
+		"deadline of a context": {
+			func() error {
+				_, _, err := quiet(t).RecvUntilAny([][]byte{crlf, lf}, bufsock.WithContext(expired(t)))
+				return err
+			},
+			[]error{os.ErrDeadlineExceeded, context.DeadlineExceeded}, []error{bufsock.ErrWouldBlock}, true,
+			`bufsock: RecvUntilAny: context deadline exceeded while waiting for any of 2 delimiters (6 bytes buffered)`,
+		},
+		"canceled": {
+			func() error {
+				_, err := bufsock.NewNetstringSocket(netstringHead(t)).ReadNetstring(bufsock.WithContext(canceled))
+				return err
+			},
+			[]error{context.Canceled, context.Cause(canceled)}, []error{os.ErrDeadlineExceeded}, false,
+			`bufsock: ReadNetstring: canceled while waiting for a whole netstring (2 bytes buffered): the cause`,
+		},
+		"closed between messages": {
+			func() error { _, err := socket("").RecvUntil(lf); return err },
+			[]error{io.EOF}, []error{io.ErrUnexpectedEOF}, false,
+			`bufsock: RecvUntil: connection closed by peer before "\n" (0 bytes buffered)`,
+		},
+		"closed inside a message": {
+			func() error { _, err := socket("a").RecvUntil(lf); return err },
+			[]error{io.ErrUnexpectedEOF}, []error{io.EOF}, false,
+			`bufsock: RecvUntil: connection closed by peer before "\n" (1 byte buffered)`,
+		},
+		"message too long": {
+			func() error { _, err := socket(secret).RecvUntil(crlf, bufsock.WithMaxSize(9)); return err },
+			nil, []error{os.ErrDeadlineExceeded}, false,
+			`bufsock: RecvUntil: message too long: more than max size 9 without "\r\n" (120 bytes buffered); raise the max size or discard the message`,
+		},
+		"message too long without a delimiter": {
+			func() error { _, err := socket(secret).RecvClose(bufsock.WithMaxSize(9)); return err },
+			nil, nil, false,
+			`bufsock: RecvClose: message too long: more than max size 9 (120 bytes buffered); raise the max size or discard the message`,
+		},
+		"a long delimiter": {
+			func() error { _, err := socket("").RecvUntil([]byte(strings.Repeat("0123456789", 4))); return err },
+			[]error{io.EOF}, nil, false,
+			`bufsock: RecvUntil: connection closed by peer before "0123456789012345"... (40 bytes) (0 bytes buffered)`,
+		},
+		"a longer delimiter, too long": {
+			func() error {
+				_, err := socket("").RecvUntil([]byte(strings.Repeat("0123456789", 4)), bufsock.WithMaxSize(9))
+				return err
+			},
+			nil, nil, false,
+			`bufsock: RecvUntil: message too long: more than max size 9 without "01234567890123456789012345678901"... (40 bytes) (0 bytes buffered); raise the max size or discard the message`,
+		},
+		"no comma": {
+			func() error { _, err := bufsock.NewNetstringSocket(socket("6:secret\n")).ReadNetstring(); return err },
+			[]error{bufsock.ErrNetstringProtocol}, nil, false,
+			`bufsock: ReadNetstring: expected a comma after a payload of 6 bytes, found "\n" (9 bytes buffered)`,
+		},
+		"no size": {
+			func() error { _, err := bufsock.NewNetstringSocket(socket("1\nsecret")).ReadNetstring(); return err },
+			[]error{bufsock.ErrNetstringProtocol}, nil, false,
+			`bufsock: ReadNetstring: expected the size of a netstring in digits and a colon, found "1\n" (8 bytes buffered)`,
+		},
+		"netstring too long": {
+			func() error {
+				_, err := bufsock.NewNetstringSocket(socket("6:secret,")).ReadNetstring(bufsock.WithMaxSize(5))
+				return err
+			},
+			[]error{bufsock.ErrNetstringProtocol}, nil, false,
+			`bufsock: ReadNetstring: netstring too long: a payload of 6 bytes or more, max size 5 (9 bytes buffered)`,
+		},
+		"closed by us": {
+			func() error { s := socket(""); s.Close(); _, err := s.Recv(1); return err },
+			[]error{net.ErrClosed}, nil, false,
+			`bufsock: Recv: use of closed network connection`,
+		},
+		"invalid argument": {
+			func() error { _, err := socket("").Recv(-1); return err },
+			[]error{bufsock.ErrInvalidArgument}, nil, false,
+			`bufsock: Recv: negative size -1`,
+		},
+		"an option that does not apply": {
+			func() error { _, err := socket("").Send(nil, bufsock.WithDelimiter()); return err },
+			[]error{bufsock.ErrInvalidArgument}, nil, false,
+			`bufsock: Send: WithDelimiter does not apply to this call`,
+		},
+		"unsupported": {
+			func() error { return socket("").CloseRead() },
+			[]error{errors.ErrUnsupported}, nil, false,
+			`bufsock: CloseRead: not supported by the connection (*bufsock_test.wire)`,
+		},
+		"buffered data": {
+			func() error {
+				s := socket(secret)
+				s.Peek(1)
+				return s.Upgrade(func(c net.Conn) (net.Conn, error) { return c, nil })
+			},
+			[]error{bufsock.ErrBufferedData}, nil, false,
+			`bufsock: Upgrade: refused, because 120 bytes received and 0 bytes unsent belong to the present connection`,
+		},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			err := tt.err()
+			assert.EqualError(t, err, tt.text)
+			assert.NotContains(t, err.Error(), "secret")
+			for _, target := range tt.is {
+				assert.ErrorIs(t, err, target)
+			}
+			for _, target := range tt.not {
+				assert.NotErrorIs(t, err, target)
+			}
+			e, ok := err.(net.Error) // the plain assertion of crypto/tls and net/http
+			require.True(t, ok)
+			assert.Equal(t, tt.timeout, e.Timeout())
+			temporary, ok := err.(interface{ Temporary() bool })
+			require.True(t, ok)
+			assert.Equal(t, tt.timeout, temporary.Temporary())
+			_, ok = errors.AsType[bufsock.Error](err)
+			assert.True(t, ok)
+		})
+	}
+}
+
+// quiet returns a socket with six bytes in its buffer and no more to come.
+func quiet(t *testing.T) *bufsock.BufferedSocket {
+	local, remote := tcpPair(t)
+	_, err := remote.Write([]byte("secret"))
+	require.NoError(t, err)
+	s := bufsock.NewBufferedSocket(local)
+	_, err = s.Peek(6)
+	require.NoError(t, err)
+	return s
+}
+
+func netstringHead(t *testing.T) *bufsock.BufferedSocket {
+	local, remote := tcpPair(t)
+	_, err := remote.Write([]byte("6:"))
+	require.NoError(t, err)
+	s := bufsock.NewBufferedSocket(local)
+	_, err = s.Peek(2)
+	require.NoError(t, err)
+	return s
+}
+
+func TestErrorFields(t *testing.T) {
+	_, err := bufsock.NewBufferedSocket(segments("abcdefgh")).RecvUntil(crlf, bufsock.WithMaxSize(4))
+	tooLong, ok := errors.AsType[*bufsock.MessageTooLongError](err)
+	require.True(t, ok)
+	require.Equal(t, &bufsock.MessageTooLongError{Op: "RecvUntil", MaxSize: 4, Buffered: 8, Delimiter: crlf}, tooLong)
+	require.NotSame(t, &crlf[0], &tooLong.Delimiter[0], "a copy")
+
+	_, err = quiet(t).RecvSize(10, bufsock.WithTimeout(time.Millisecond))
+	timeout, ok := errors.AsType[*bufsock.TimeoutError](err)
+	require.True(t, ok)
+	require.Equal(t, "RecvSize", timeout.Op)
+	require.Equal(t, time.Millisecond, timeout.After)
+	require.Equal(t, 6, timeout.Buffered)
+	require.Error(t, timeout.Err)
+
+	_, err = bufsock.NewBufferedSocket(segments("abc")).RecvSize(10)
+	closed, ok := errors.AsType[*bufsock.ConnectionClosedError](err)
+	require.True(t, ok)
+	require.Equal(t, "RecvSize", closed.Op)
+	require.Equal(t, 3, closed.Buffered)
+	require.Equal(t, io.ErrUnexpectedEOF, closed.Err)
+}
