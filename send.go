@@ -248,26 +248,6 @@ func takesVector(conn net.Conn) bool {
 	return false
 }
 
-// transmitEach sends the send buffer and the pieces one after the other.
-func (s *BufferedSocket) transmitEach(c *call, pieces [][]byte) (n int, err error) {
-	if s.send.data.len() > 0 {
-		if n, err = s.transmitOne(c, s.send.data.bytes()); err != nil {
-			return n, err
-		}
-	}
-	for _, p := range pieces {
-		if len(p) == 0 {
-			continue
-		}
-		m, err := s.transmitOne(c, p)
-		n += m
-		if err != nil {
-			return n, err
-		}
-	}
-	return n, nil
-}
-
 // A vector is a list of pieces that the kernel is given at once.
 type vector struct {
 	all, rest net.Buffers
