@@ -103,6 +103,7 @@ package bufsock
 import (
 	"context"
 	"errors"
+	"io"
 	"math"
 	"net"
 	"sync/atomic"
@@ -228,7 +229,12 @@ type BufferedSocket struct {
 	handshake  *half // the gate to a handshake that is due, or nil; changed with conn
 }
 
-var _ net.Conn = (*BufferedSocket)(nil)
+var (
+	_ net.Conn      = (*BufferedSocket)(nil)
+	_ io.WriterTo   = (*BufferedSocket)(nil)
+	_ io.ReaderFrom = (*BufferedSocket)(nil)
+	_ syscall.Conn  = (*BufferedSocket)(nil)
+)
 
 // NewBufferedSocket returns a socket on conn. It takes the options
 // [WithTimeout], [WithMaxSize] and [WithReadSize], and panics if conn is nil or

@@ -13,7 +13,6 @@ import (
 	"runtime"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"testing/iotest"
 	"testing/synctest"
@@ -235,64 +234,6 @@ type zeros struct{}
 func (zeros) Read(p []byte) (int, error) {
 	clear(p)
 	return len(p), nil
-}
-
-func TestHalfClose(t *testing.T) {
-	sockets(t, func(t *testing.T, local, remote net.Conn) {
-		s := bufsock.NewBufferedSocket(local)
-		blocked := make(chan error)
-		go func() { _, err := s.RecvUntil(lf); blocked <- err }()
-		require.NoError(t, s.Buffer([]byte("unsent")))
-		require.NoError(t, s.CloseWrite())
-		rest, err := io.ReadAll(remote)
-		require.NoError(t, err)
-		require.Empty(t, rest, "the send buffer is not flushed")
-		_, err = remote.Write([]byte("answer\n"))
-		require.NoError(t, err)
-		require.NoError(t, <-blocked, "the other side goes on")
-		require.ErrorIs(t, s.Flush(), syscall.EPIPE)
-		require.Equal(t, "unsent", string(s.SendBuffer()))
-
-		_, err = remote.Write([]byte("kept"))
-		require.NoError(t, err)
-		_, err = s.Peek(4)
-		require.NoError(t, err)
-		require.NoError(t, s.CloseRead())
-		_, err = s.RecvUntil(lf)
-		require.ErrorIs(t, err, io.ErrUnexpectedEOF)
-		msg, err := s.RecvClose()
-		require.NoError(t, err)
-		require.Equal(t, "kept", string(msg))
-	})
-}
-
-func TestResetIsNotAnEnd(t *testing.T) {
-	local, remote := tcpPair(t)
-	s := bufsock.NewBufferedSocket(local)
-	_, err := remote.Write([]byte("abc"))
-	require.NoError(t, err)
-	_, err = s.Peek(3)
-	require.NoError(t, err)
-	require.NoError(t, remote.(*net.TCPConn).SetLinger(0))
-	remote.Close()
-	for range 3 {
-		_, err = s.RecvUntil(lf)
-		require.ErrorIs(t, err, syscall.ECONNRESET)
-		require.IsType(t, (*net.OpError)(nil), err)
-		_, err = s.RecvClose()
-		require.ErrorIs(t, err, syscall.ECONNRESET, "the kernel would say io.EOF the second time")
-	}
-	require.Equal(t, "abc", string(s.RecvBuffer()))
-}
-
-func TestSyscallConn(t *testing.T) {
-	sockets(t, func(t *testing.T, local, _ net.Conn) {
-		raw, err := bufsock.NewBufferedSocket(local).SyscallConn()
-		require.NoError(t, err)
-		called := false
-		require.NoError(t, raw.Control(func(uintptr) { called = true }))
-		require.True(t, called)
-	})
 }
 
 // A socket handed on in the middle of a stream loses nothing.

@@ -14,5 +14,8 @@ func descriptor(net.Conn) syscall.RawConn { return nil }
 
 func (s *BufferedSocket) poll(*call, *half) (int, error) { return 0, errors.ErrUnsupported }
 
+// isReset is for systems that report a reset only once.
+func isReset(error) bool { return false }
+
 func (s *BufferedSocket) tryRead(uintptr) bool  { return true }
 func (s *BufferedSocket) tryWrite(uintptr) bool { return true }

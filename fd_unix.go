@@ -158,3 +158,10 @@ func (s *BufferedSocket) opName(h *half) string {
 	}
 	return "write"
 }
+
+// isReset reports whether err says that the connection is dead. The kernel says
+// so once, and then reports an end of the stream.
+func isReset(err error) bool {
+	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.ECONNABORTED) ||
+		errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ETIMEDOUT)
+}

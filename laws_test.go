@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"math/rand/v2"
 	"net"
 	"os"
@@ -143,7 +144,7 @@ func randomLimit(r *rand.Rand) int {
 
 func atMost(limit int) int {
 	if limit < 0 {
-		return 1 << 40
+		return math.MaxInt32
 	}
 	return limit
 }

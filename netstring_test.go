@@ -23,6 +23,14 @@ var (
 	errProtocol    = errors.New("protocol")
 )
 
+// tooManyDigits is the size that "99999999999999999999" is found to announce.
+var tooManyDigits = func() int64 {
+	if math.MaxInt == math.MaxInt32 {
+		return 9999999999 // no frame of that size fits, and no more digits are looked at
+	}
+	return math.MaxInt64
+}()
+
 func assertNetstringError(t *testing.T, err, want error) {
 	t.Helper()
 	switch want {
@@ -124,7 +132,7 @@ func TestCutNetstring(t *testing.T) {
 					require.True(t, err == io.ErrUnexpectedEOF)
 					break
 				}
-				require.Equal(t, int64(math.MaxInt64), err.(*bufsock.NetstringMessageTooLongError).Size)
+				require.Equal(t, tooManyDigits, err.(*bufsock.NetstringMessageTooLongError).Size)
 			default:
 				assertNetstringError(t, err, tt.err)
 			}
@@ -155,8 +163,7 @@ func TestNetstringSizes(t *testing.T) {
 	require.EqualValues(t, 20, read("20:", 10))
 	require.EqualValues(t, 1, read("1:", 0))
 	require.EqualValues(t, 100, read("1000:", 99), "fails while the digits arrive")
-	require.EqualValues(t, math.MaxInt64, read("99999999999999999999:", bufsock.NoLimit))
-	require.EqualValues(t, math.MaxInt64, read("9223372036854775807:", bufsock.NoLimit))
+	require.Equal(t, tooManyDigits, read("99999999999999999999:", bufsock.NoLimit))
 }
 
 func TestNetstringSurvivesATimeoutAnywhere(t *testing.T) {

@@ -10,7 +10,6 @@ import (
 	"iter"
 	"net"
 	"slices"
-	"syscall"
 )
 
 // directSize is how much of a message must still be missing for RecvSize to
@@ -790,7 +789,5 @@ func (s *BufferedSocket) ended() error {
 
 // isFinal reports whether a connection cannot be read after err.
 func isFinal(err error) bool {
-	return err == io.EOF || err == io.ErrUnexpectedEOF || errors.Is(err, net.ErrClosed) ||
-		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.ECONNABORTED) ||
-		errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ETIMEDOUT)
+	return err == io.EOF || err == io.ErrUnexpectedEOF || errors.Is(err, net.ErrClosed) || isReset(err)
 }
