@@ -209,8 +209,9 @@ func AppendTo(dst []byte) Option { return Option{kind: optAppend, dst: dst} }
 // on every message and a timeout on every call. Create it with
 // [NewBufferedSocket] or [Dial].
 //
-// While it waits for bytes on a TCP or Unix socket and has none, it holds no
-// buffer.
+// A slice that a call returns is the caller's own; an empty message is empty and
+// not nil, and with an error there is none. While a socket waits for bytes on
+// TCP or a Unix socket and has none, it holds no buffer.
 //
 // It is safe for use by any number of goroutines; see the package
 // documentation for how calls are ordered.
