@@ -129,6 +129,7 @@ func TestClose(t *testing.T) {
 	assert.Zero(t, s.Buffered())
 	assert.Empty(t, s.SendBuffer())
 	rest, err := io.ReadAll(remote)
+	assert.NoError(t, err)
 	assert.Empty(t, rest, "nothing is flushed")
 
 	for op, call := range waiting {

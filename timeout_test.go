@@ -157,7 +157,7 @@ func TestContextEndsTheCall(t *testing.T) {
 		assert.ErrorIs(t, err, cause)
 		assert.ErrorIs(t, err, context.Canceled)
 		e, ok := err.(net.Error)
-		assert.True(t, ok && !e.Timeout() && !e.Temporary())
+		assert.True(t, ok && !e.Timeout())
 
 		// its deadline
 		ctx, cancelTimeout := context.WithTimeoutCause(t.Context(), time.Second, cause)
