@@ -219,6 +219,16 @@ func TestWriteNetstring(t *testing.T) {
 	require.Equal(t, []string{"5:he", "llo,"}, w.writes[4:])
 }
 
+func TestWriteNetstringIsOneWrite(t *testing.T) {
+	for _, size := range []int{0, 16, 1 << 10, 16 << 10, 64<<10 - 7} {
+		w := &wire{}
+		ns := bufsock.NewNetstringSocket(w, bufsock.WithMaxSize(bufsock.NoLimit))
+		require.NoError(t, ns.WriteNetstring(make([]byte, size)))
+		require.Len(t, w.writes, 1, "%d bytes", size)
+		require.Equal(t, string(bufsock.AppendNetstring(nil, make([]byte, size))), w.writes[0])
+	}
+}
+
 func TestWriteLargeNetstring(t *testing.T) {
 	payload := bytes.Repeat([]byte("0123456789abcdef"), 1<<16)
 	for _, transport := range transports {

@@ -6,11 +6,14 @@ import (
 	"sync"
 )
 
-// copySize is up to how many bytes, with what is buffered, data is copied into
-// the send buffer and sent from there, because that costs less than a vectored
-// write. Larger data is not copied, unless a NonBlocking call has to be tried on
-// a descriptor.
-const copySize = 16 << 10
+// Data of up to so many bytes, with what is buffered, is copied into the send
+// buffer and sent from there: because that costs less than a vectored write, or
+// less than several writes where there is no vectored one, as on TLS. Larger data
+// is not copied, unless a NonBlocking call has to be tried on a descriptor.
+const (
+	copySize         = 16 << 10
+	copySizeNoVector = 64 << 10
+)
 
 // Send sends the send buffer and then data, and returns how many bytes it has
 // sent of both.
@@ -133,7 +136,11 @@ func (s *BufferedSocket) sendAll(c *call, header []byte, pieces [][]byte) (n int
 	for _, p := range pieces {
 		size += len(p)
 	}
-	if size <= copySize || c.timeout == 0 && h.try != nil {
+	limit := copySizeNoVector
+	if takesVector(s.conn) {
+		limit = copySize
+	}
+	if size <= limit || c.timeout == 0 && h.try != nil {
 		for _, p := range pieces {
 			h.add(p)
 		}
