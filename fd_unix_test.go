@@ -84,3 +84,46 @@ func TestSyscallConn(t *testing.T) {
 		require.True(t, called)
 	})
 }
+
+// A reset that a copy by the kernel meets is not forgotten, and one of the other
+// connection is not taken for it.
+func TestResetDuringACopy(t *testing.T) {
+	for _, mine := range []bool{true, false} {
+		local, remote := tcpPair(t)
+		to, far := tcpPair(t)
+		s := bufsock.NewBufferedSocket(local)
+		copied := make(chan error)
+		go func() { _, err := io.Copy(to, s); copied <- err }()
+		_, err := remote.Write([]byte("x"))
+		require.NoError(t, err)
+		_, err = io.ReadFull(far, make([]byte, 1)) // the kernel is at it
+		require.NoError(t, err)
+		broken := far
+		if mine {
+			broken = remote
+		}
+		require.NoError(t, broken.(*net.TCPConn).SetLinger(0))
+		require.NoError(t, broken.Close())
+		if mine {
+			require.ErrorIs(t, <-copied, syscall.ECONNRESET)
+			_, err = s.Recv(1)
+			require.ErrorIs(t, err, syscall.ECONNRESET, "not io.EOF")
+			continue
+		}
+		for {
+			_, err := remote.Write([]byte("y"))
+			require.NoError(t, err)
+			select {
+			case err := <-copied:
+				require.Error(t, err)
+			default:
+				continue
+			}
+			break
+		}
+		_, err = remote.Write([]byte("z"))
+		require.NoError(t, err)
+		_, err = s.Recv(1)
+		require.NoError(t, err, "this connection is well")
+	}
+}

@@ -263,8 +263,9 @@ func (m *matcher) isKey(key []byte) bool {
 // split is called as a [bufio.Scanner] calls it, with the bytes received so
 // far, but never more than max-size of them; atEOF is true only at the end of
 // the stream, never on a timeout. What it skips before a token is consumed with
-// the token, and shown again only if the call fails and is made again. It runs with the socket unlocked but in the turn of this call, so it
-// must not receive from the socket itself. If it panics, nothing is consumed.
+// the token, and shown again only if the call fails and is made again. split runs
+// without a lock but in the turn of this call, so it must not receive from the
+// socket itself. If it panics, nothing is consumed.
 //
 // If there is no token in the first max-size bytes RecvSplit returns a
 // *MessageTooLongError; if the stream ends without one, a
@@ -606,7 +607,7 @@ func (s *BufferedSocket) WriteTo(w io.Writer) (n int64, err error) {
 			}
 		} else if s.end == nil && s.raw != nil && kernelWrites(w) {
 			m, err := s.unlockedCopy(&c, h, w, s.conn)
-			s.note(err, false)
+			s.noteCopy(&c, err)
 			return n + m, err
 		}
 		err = s.fill(&c)
@@ -632,6 +633,17 @@ func (s *BufferedSocket) unlockedWriteTo(c *call, w io.Writer) (n int, err error
 		err = io.ErrShortWrite
 	}
 	return max(n, 0), err
+}
+
+// noteCopy keeps the error of a copy that the kernel made, if it is a reset of
+// this connection and not of the other: then a read finds the stream at its end.
+func (s *BufferedSocket) noteCopy(c *call, err error) {
+	if isReset(err) {
+		c.timeout = NonBlocking
+		if s.fill(c) == io.EOF {
+			s.end = err
+		}
+	}
 }
 
 // kernelWrites reports whether the kernel may be able to copy to w.
