@@ -281,8 +281,13 @@ func Dial(ctx context.Context, network, address string, opts ...Option) (*Buffer
 		s.use(conn)
 		return s, nil
 	}
-	c := call{op: "Dial", timeout: timeout, ctx: ctx, cause: err}
-	if e, ok := errors.AsType[net.Error](err); c.canceled() || ok && e.Timeout() && !errors.Is(err, syscall.ETIMEDOUT) {
+	c := call{op: "Dial", timeout: timeout, ctx: ctx, cause: err, out: true}
+	e, ok := errors.AsType[net.Error](err)
+	timedOut := ok && e.Timeout() && !errors.Is(err, syscall.ETIMEDOUT)
+	if d, ok := ctx.Deadline(); timedOut && ok && time.Until(d) <= 0 {
+		<-ctx.Done() // the poller was faster than the timer of the context
+	}
+	if timedOut || c.canceled() {
 		return nil, c.timeUp(0, want{})
 	}
 	return nil, err
@@ -471,11 +476,11 @@ func (s *BufferedSocket) Upgrade(wrap func(net.Conn) (net.Conn, error)) error {
 	if conn == nil {
 		return invalid("Upgrade", "the function returned neither a connection nor an error")
 	}
-	if err := s.replaceConn(conn); err != nil {
+	err = s.replaceConn(conn)
+	if _, closed := err.(*closedError); closed {
 		conn.Close()
-		return err
 	}
-	return nil
+	return err
 }
 
 // replaceConn puts the socket on conn. The caller has both turns.

@@ -684,3 +684,40 @@ func TestFilesDoNotPassTheBuffersBy(t *testing.T) {
 		require.Equal(t, "HEADTAIL", string(all))
 	})
 }
+
+// A copy to a writer that fails at once leaves the connection well, and what
+// came where it was.
+func TestCopyToABrokenConnection(t *testing.T) {
+	sockets(t, func(t *testing.T, local, remote net.Conn) {
+		closed, _ := unixPair(t)
+		to := bufsock.NewBufferedSocket(closed)
+		require.NoError(t, to.Close())
+		s := bufsock.NewBufferedSocket(local)
+		_, err := remote.Write([]byte("hello\n"))
+		require.NoError(t, err)
+		_, err = s.WriteTo(to)
+		require.ErrorIs(t, err, net.ErrClosed)
+		msg, err := s.RecvUntil(lf)
+		require.NoError(t, err)
+		require.Equal(t, "hello", string(msg))
+	})
+}
+
+// noDeadlines is a connection that cannot set any.
+type noDeadlines struct{ net.Conn }
+
+func (noDeadlines) SetReadDeadline(time.Time) error { return errors.New("no deadlines") }
+
+func TestUpgradeThatFailsLeavesTheConnection(t *testing.T) {
+	local, remote := tcpPair(t)
+	s := bufsock.NewBufferedSocket(local)
+	require.NoError(t, s.SetReadDeadline(time.Now().Add(time.Hour)))
+	require.Error(t, s.Upgrade(func(c net.Conn) (net.Conn, error) { return noDeadlines{c}, nil }))
+	_, err := remote.Write([]byte("a\n"))
+	require.NoError(t, err)
+	_, err = s.RecvUntil(lf)
+	require.NoError(t, err)
+
+	_, err = bufsock.NewBufferedSocket(noDeadlines{local}).RecvUntil(lf)
+	require.EqualError(t, err, "no deadlines", "as it is")
+}

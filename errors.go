@@ -59,6 +59,7 @@ type TimeoutError struct {
 	Err error
 
 	early bool // a deadline came before the timeout
+	ended bool // that of the context
 	want  want
 }
 
@@ -67,7 +68,7 @@ func (e *TimeoutError) Error() string {
 	switch {
 	case errors.Is(e.Err, ErrWouldBlock):
 		what = "would block"
-	case errors.Is(e.Err, context.DeadlineExceeded):
+	case e.ended:
 		what = e.Err.Error()
 	case e.early:
 		what = "deadline exceeded"

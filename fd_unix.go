@@ -49,6 +49,9 @@ func (s *BufferedSocket) poll(c *call, h *half) (int, error) {
 		if err != nil {
 			return 0, err
 		}
+		if until != probe {
+			s.watch(c, h)
+		}
 		h.until, h.moved = until, 0
 		err = s.unlockedTry(h)
 		switch {

@@ -9,6 +9,7 @@ import (
 	"io"
 	"iter"
 	"net"
+	"runtime"
 	"slices"
 )
 
@@ -591,8 +592,8 @@ func (s *BufferedSocket) explainConn(c *call, h *half, err error) error {
 // bounds it.
 //
 // Bytes that w did not take stay in the receive buffer. The one exception in
-// this package: if a copy that the kernel makes ends because w failed, bytes that
-// were inside the kernel are lost.
+// this package: if a copy that the kernel makes, as Linux can, ends because w failed,
+// bytes that were inside the kernel are lost.
 func (s *BufferedSocket) WriteTo(w io.Writer) (n int64, err error) {
 	c := call{op: "WriteTo", timeout: NoTimeout}
 	h := &s.recv
@@ -605,7 +606,7 @@ func (s *BufferedSocket) WriteTo(w io.Writer) (n int64, err error) {
 			if err != nil {
 				return n, err
 			}
-		} else if s.end == nil && s.raw != nil && kernelWrites(w) {
+		} else if s.end == nil && s.raw != nil && s.kernelCopies(w) {
 			m, err := s.unlockedCopy(&c, h, w, s.conn)
 			s.noteCopy(&c, err)
 			return n + m, err
@@ -646,15 +647,21 @@ func (s *BufferedSocket) noteCopy(c *call, err error) {
 	}
 }
 
-// kernelWrites reports whether the kernel may be able to copy to w.
-func kernelWrites(w io.Writer) bool {
+// kernelCopies reports whether the kernel makes a copy from the connection to w.
+// If io.Copy made it, bytes that w does not take would be lost.
+func (s *BufferedSocket) kernelCopies(w io.Writer) bool {
+	if runtime.GOOS != "linux" {
+		return false
+	}
 	switch w := w.(type) {
-	case *net.TCPConn, *net.UnixConn:
+	case *net.TCPConn:
 		return true
+	case *net.UnixConn:
+		_, fromTCP := s.conn.(*net.TCPConn)
+		return fromTCP && descriptor(w) != nil
 	case *BufferedSocket:
-		w.send.mu.Lock()
-		defer w.send.mu.Unlock()
-		return w.raw != nil
+		_, toTCP := w.NetConn().(*net.TCPConn)
+		return toTCP
 	}
 	return false
 }

@@ -113,6 +113,9 @@ func (s *BufferedSocket) ReadFrom(r io.Reader) (int64, error) {
 	if err == nil {
 		_, err = s.drain(&c)
 	}
+	if err == nil && s.handshake != nil {
+		err = s.begin(&c, h)
+	}
 	if err != nil {
 		return 0, s.explainConn(&c, h, err)
 	}

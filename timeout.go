@@ -280,9 +280,13 @@ func (c *call) expired() bool {
 	return c.canceled() || c.until != never && now() >= c.until
 }
 
-// maxProbes is how many probes a call may make, as long as they find something,
-// before it looks at the clock: enough for all that a kernel holds.
-const maxProbes = 256
+// A call may make so many probes, as long as they find something, before it
+// looks at the clock; a NonBlocking one goes on for burst. That is enough for all
+// that a kernel holds.
+const (
+	maxProbes = 256
+	burst     = 50 * time.Millisecond
+)
 
 // pace is asked before each try at the connection. It keeps the turn for the
 // call and says until when the try may wait, or that there is no time left:
@@ -309,9 +313,6 @@ func (s *BufferedSocket) pace(c *call, h *half, probing bool) (instant, error) {
 	case c.until == never && c.timeout > 0:
 		c.until = now().plus(c.timeout)
 	}
-	if !c.out && c.ctx != nil && c.stop == nil && c.ctx.Done() != nil {
-		s.watch(c, h)
-	}
 	return c.until, nil
 }
 
@@ -320,8 +321,10 @@ func (s *BufferedSocket) pace(c *call, h *half, probing bool) (instant, error) {
 func (c *call) probe() (instant, error) {
 	c.probes++
 	switch {
-	case c.probes == maxProbes:
+	case c.probes == maxProbes && c.out:
 		c.until = now().plus(grace)
+	case c.probes == maxProbes:
+		c.until = now().plus(burst)
 	case c.probes > maxProbes && now() >= c.until:
 		return 0, errTimeUp
 	}
@@ -330,6 +333,9 @@ func (c *call) probe() (instant, error) {
 
 // watch arranges that the end of the call's context ends the call.
 func (s *BufferedSocket) watch(c *call, h *half) {
+	if c.out || c.ctx == nil || c.stop != nil || c.ctx.Done() == nil {
+		return
+	}
 	fired := make(chan struct{})
 	c.fired = fired
 	c.stop = context.AfterFunc(c.ctx, func() {
@@ -394,9 +400,13 @@ func (s *BufferedSocket) begin(c *call, h *half) error {
 	}
 	if s.handshake != nil {
 		if err := s.shakeHands(c, h); err != nil {
+			if e, ok := errors.AsType[net.Error](err); ok && e.Timeout() && s.userDeadlinePassed(h) {
+				c.cause, err = err, errTimeUp
+			}
 			return err
 		}
 	}
+	s.watch(c, h)
 	if s.userDeadlinePassed(h) {
 		return errTimeUp
 	}
@@ -413,28 +423,37 @@ type handshaker interface {
 // shakeHands does the handshake if it is due. The deadline of one direction
 // would not bound it, so it gets the call's as a context, and a turn of its own.
 func (s *BufferedSocket) shakeHands(c *call, h *half) error {
-	conn, gate := s.conn.(handshaker), s.handshake
+	conn, gate, until := s.conn.(handshaker), s.handshake, c.until
+	if user := s.userDeadline(h); !user.IsZero() {
+		if t := now().plus(time.Until(user)); until == never || t < until {
+			until = t
+		}
+	}
 	h.mu.Unlock()
 	defer h.mu.Lock()
-	g := call{op: c.op, timeout: c.timeout, until: c.until, ctx: c.ctx}
+	g := call{op: c.op, timeout: c.timeout, until: until, ctx: c.ctx}
+	if until != never {
+		g.timeout = max(g.timeout, 0)
+	}
 	err := s.enter(&g, gate)
 	defer s.leave(&g, gate)
 	if err != nil || gate.moved > 0 {
 		return err
 	}
+	if c.canceled() {
+		return errTimeUp // a handshake begun now would only end the session
+	}
 	ctx := c.ctx
 	if ctx == nil {
 		ctx = context.Background()
 	}
-	if c.until != never {
+	if until != never {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithDeadline(ctx, c.until.time())
+		ctx, cancel = context.WithDeadline(ctx, until.time())
 		defer cancel()
 	}
 	g.turn, gate.busy = true, true
-	gate.mu.Unlock()
-	err = conn.HandshakeContext(ctx)
-	gate.mu.Lock()
+	err = gate.unlockedHandshake(ctx, conn)
 	switch {
 	case err == nil:
 		gate.moved = 1 // done
@@ -444,6 +463,14 @@ func (s *BufferedSocket) shakeHands(c *call, h *half) error {
 		err = errTimeUp
 	}
 	return err
+}
+
+// unlockedHandshake lets go of the lock for the handshake, which may panic: it
+// calls functions of a tls.Config.
+func (h *half) unlockedHandshake(ctx context.Context, conn handshaker) error {
+	h.mu.Unlock()
+	defer h.mu.Lock()
+	return conn.HandshakeContext(ctx)
 }
 
 // unlocked lets go of the lock for the Read or Write.
@@ -531,7 +558,7 @@ func (c *call) timeUp(n int, w want) error {
 		if !errors.Is(c.ctx.Err(), context.DeadlineExceeded) {
 			return &canceledError{c.op, n, cause, w}
 		}
-		e.Err = cause
+		e.Err, e.ended = cause, true
 		if !errors.Is(cause, context.DeadlineExceeded) {
 			e.Err = fmt.Errorf("%w: %w", context.DeadlineExceeded, cause)
 		}

@@ -770,3 +770,85 @@ func TestTimeoutBoundsAHandshake(t *testing.T) {
 		require.NoError(t, err)
 	})
 }
+
+// What ends one call must not end the handshake that another is doing.
+func TestHandshakeIsOnlyEndedByItsOwnCall(t *testing.T) {
+	_, config := tlsConfigs()
+	synctest.Test(t, func(t *testing.T) {
+		local, remote := net.Pipe()
+		go remote.Read(make([]byte, 1<<16)) // takes the ClientHello and does not answer
+		s := bufsock.NewBufferedSocket(tls.Client(local, config))
+		first := make(chan error)
+		go func() { _, err := s.Send([]byte("x"), bufsock.WithTimeout(time.Minute)); first <- err }()
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_, err := s.Recv(1, bufsock.WithContext(ctx))
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		_, err = s.Recv(1, bufsock.WithTimeout(time.Second))
+		require.IsType(t, (*bufsock.TimeoutError)(nil), err)
+		require.NoError(t, s.SetReadDeadline(time.Now().Add(time.Second)))
+		d, err := elapsed(func() error { _, err := s.Recv(1, bufsock.WithTimeout(time.Hour)); return err })
+		require.Equal(t, time.Second, d)
+		require.IsType(t, (*bufsock.TimeoutError)(nil), err)
+		select {
+		case err := <-first:
+			require.Fail(t, "the handshake has ended", "%v", err)
+		default:
+		}
+		require.NoError(t, s.Close())
+		assertClosed(t, <-first)
+		remote.Close()
+	})
+}
+
+func TestHandshakeIsBoundedByTheUsersDeadline(t *testing.T) {
+	_, config := tlsConfigs()
+	for op, call := range waiting {
+		synctest.Test(t, func(t *testing.T) {
+			local, remote := net.Pipe()
+			s := bufsock.NewBufferedSocket(tls.Client(local, config))
+			require.NoError(t, s.SetDeadline(time.Now().Add(time.Second)))
+			d, err := elapsed(func() error { return call(s, bufsock.WithTimeout(time.Hour)) })
+			require.Equal(t, time.Second, d, op)
+			require.IsType(t, (*bufsock.TimeoutError)(nil), err)
+			s.Close()
+			remote.Close()
+		})
+	}
+}
+
+func TestHandshakeIsNotBegunByACanceledCall(t *testing.T) {
+	a, b := tcpPair(t)
+	server, client := tlsConfigs()
+	go tls.Server(b, server).Handshake()
+	s := bufsock.NewBufferedSocket(tls.Client(a, client))
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err := s.Recv(1, bufsock.WithContext(ctx))
+	require.ErrorIs(t, err, context.Canceled)
+	_, err = s.Send([]byte("x"))
+	require.NoError(t, err)
+}
+
+func TestHandshakeThatPanics(t *testing.T) {
+	a, b := tcpPair(t)
+	server, client := tlsConfigs()
+	go tls.Server(b, server).Handshake()
+	client = client.Clone()
+	client.VerifyConnection = func(tls.ConnectionState) error { panic("boom") }
+	s := bufsock.NewBufferedSocket(tls.Client(a, client))
+	require.PanicsWithValue(t, "boom", func() { s.Send([]byte("x")) })
+	require.NoError(t, s.Close(), "no lock is held")
+}
+
+// However small the reads are, what the kernel holds is received.
+func TestNonBlockingWithSmallReads(t *testing.T) {
+	sockets(t, func(t *testing.T, local, remote net.Conn) {
+		_, err := remote.Write(make([]byte, 5000)) // returns when the kernel holds it
+		require.NoError(t, err)
+		s := bufsock.NewBufferedSocket(local, bufsock.WithReadSize(1))
+		_, err = s.RecvSize(5000, bufsock.WithTimeout(bufsock.NonBlocking))
+		require.NoError(t, err)
+	})
+}
