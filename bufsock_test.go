@@ -989,3 +989,41 @@ func TestLargeMessages(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "next", string(msg))
 }
+
+// Every byte can be a delimiter.
+func TestRecvUntilAnyByte(t *testing.T) {
+	for b := range 256 {
+		other := byte(b + 1)
+		s := bufsock.NewBufferedSocket(segments(string([]byte{other, byte(b), other})))
+		msg, which, err := s.RecvUntilAny([][]byte{{byte(b + 2)}, {byte(b)}})
+		require.NoError(t, err)
+		require.Equal(t, 1, which)
+		require.Equal(t, []byte{other}, msg)
+	}
+}
+
+// What has been searched is not searched again: a hundred more calls cost less
+// than ten first ones.
+func TestSearchIsNotRepeated(t *testing.T) {
+	local, remote := tcpPair(t)
+	data := bytes.Repeat([]byte("a"), 8<<20)
+	go remote.Write(data)
+	s := bufsock.NewBufferedSocket(local, bufsock.WithMaxSize(bufsock.NoLimit), bufsock.WithTimeout(time.Minute))
+	_, err := s.Peek(len(data))
+	require.NoError(t, err)
+	now := bufsock.WithTimeout(bufsock.NonBlocking)
+	for name, call := range map[string]func() error{
+		"one":     func() error { _, err := s.RecvUntil([]byte("ab"), now); return err },
+		"several": func() error { _, _, err := s.RecvUntilAny([][]byte{[]byte("ab"), []byte("cb")}, now); return err },
+	} {
+		first, err := elapsed(call)
+		require.ErrorIs(t, err, bufsock.ErrWouldBlock)
+		again, _ := elapsed(func() error {
+			for range 100 {
+				require.ErrorIs(t, call(), bufsock.ErrWouldBlock)
+			}
+			return nil
+		})
+		require.Less(t, again, 10*first, name)
+	}
+}

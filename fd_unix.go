@@ -166,5 +166,5 @@ func (s *BufferedSocket) opName(h *half) string {
 // so once, and then reports an end of the stream.
 func isReset(err error) bool {
 	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.ECONNABORTED) ||
-		errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ETIMEDOUT)
+		errors.Is(err, syscall.ETIMEDOUT)
 }

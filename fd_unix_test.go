@@ -127,3 +127,26 @@ func TestResetDuringACopy(t *testing.T) {
 		require.NoError(t, err, "this connection is well")
 	}
 }
+
+func TestErrorsOfTheDescriptorNameTheOperation(t *testing.T) {
+	local, remote := tcpPair(t)
+	require.NoError(t, remote.(*net.TCPConn).SetLinger(0))
+	require.NoError(t, remote.Close())
+	s := bufsock.NewBufferedSocket(local)
+	_, err := s.Recv(1)
+	require.IsType(t, (*net.OpError)(nil), err)
+	require.Equal(t, "read", err.(*net.OpError).Op)
+	_, err = s.Send([]byte("x"))
+	require.IsType(t, (*net.OpError)(nil), err)
+	require.Equal(t, "write", err.(*net.OpError).Op)
+}
+
+func TestErrorsThatEndTheStream(t *testing.T) {
+	for _, errno := range []syscall.Errno{syscall.ECONNRESET, syscall.ECONNABORTED, syscall.ETIMEDOUT} {
+		s := bufsock.NewBufferedSocket(&wire{reads: []read{{"", errno}}})
+		for range 2 {
+			_, err := s.Recv(1)
+			require.Equal(t, errno, err)
+		}
+	}
+}

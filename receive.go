@@ -552,7 +552,8 @@ func (h *half) snapshot() []byte {
 // Read implements [net.Conn]: it returns what is in the receive buffer, else
 // what one read of the connection puts into p. Only the read deadline bounds
 // it. At the end of the stream it returns [io.EOF]; errors are those of the
-// connection, a timeout included.
+// connection, a timeout included, or a *TimeoutError if the connection was not
+// asked because the deadline had passed.
 func (s *BufferedSocket) Read(p []byte) (int, error) {
 	c := call{op: "Read", timeout: NoTimeout}
 	h := &s.recv

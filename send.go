@@ -82,7 +82,8 @@ func (s *BufferedSocket) SendBuffer() []byte { return s.send.snapshot() }
 
 // Write implements [net.Conn]: it sends the send buffer and then p, of which
 // nothing is kept. It returns how many bytes of p were sent. Only the write
-// deadline bounds it; errors are those of the connection, a timeout included.
+// deadline bounds it; errors are those of the connection, a timeout included, or
+// a *TimeoutError if the connection was not asked because the deadline had passed.
 func (s *BufferedSocket) Write(p []byte) (int, error) {
 	c := call{op: "Write", timeout: NoTimeout}
 	h := &s.send
