@@ -65,7 +65,7 @@ func TestErrors(t *testing.T) {
 		},
 		"canceled": {
 			func() error {
-				_, err := bufsock.NewNetstringSocket(netstringHead(t)).ReadNetstring(bufsock.WithContext(canceled))
+				_, err := bufsock.NewNetstringSocket(holding(t, "6:")).ReadNetstring(bufsock.WithContext(canceled))
 				return err
 			},
 			[]error{context.Canceled, context.Cause(canceled)}, []error{os.ErrDeadlineExceeded}, false,
@@ -176,22 +176,15 @@ func TestErrors(t *testing.T) {
 }
 
 // quiet returns a socket with six bytes in its buffer and no more to come.
-func quiet(t *testing.T) *bufsock.BufferedSocket {
-	local, remote := tcpPair(t)
-	_, err := remote.Write([]byte("secret"))
-	require.NoError(t, err)
-	s := bufsock.NewBufferedSocket(local)
-	_, err = s.Peek(6)
-	require.NoError(t, err)
-	return s
-}
+func quiet(t *testing.T) *bufsock.BufferedSocket { return holding(t, "secret") }
 
-func netstringHead(t *testing.T) *bufsock.BufferedSocket {
+// holding returns a socket with wire in its buffer and no more to come.
+func holding(t *testing.T, wire string) *bufsock.BufferedSocket {
 	local, remote := tcpPair(t)
-	_, err := remote.Write([]byte("6:"))
+	_, err := remote.Write([]byte(wire))
 	require.NoError(t, err)
 	s := bufsock.NewBufferedSocket(local)
-	_, err = s.Peek(2)
+	_, err = s.Peek(len(wire))
 	require.NoError(t, err)
 	return s
 }

@@ -133,10 +133,7 @@ func (s *BufferedSocket) recvUntil(c *call, delim []byte) ([]byte, error) {
 // canStillEnd reports whether delim, of which there is no match in data, can
 // end within the first limit bytes of a stream that begins with data.
 func canStillEnd(data, delim []byte, limit int) bool {
-	if len(delim) > limit {
-		return false
-	}
-	last := limit - len(delim) // where a match may begin at the latest
+	last := limit - len(delim) // where a match may begin at the latest; below zero: nowhere
 	if last >= len(data) {
 		return true
 	}
