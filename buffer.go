@@ -80,6 +80,14 @@ func (b *buffer) bytes() []byte {
 	return b.mem[b.r:b.w]
 }
 
+// head returns what is queued, but at most n bytes.
+func (b *buffer) head(n int) []byte {
+	if b == nil {
+		return nil
+	}
+	return b.mem[b.r:b.w][:min(n, b.w-b.r)]
+}
+
 // consume takes the first n bytes away.
 func (b *buffer) consume(n int) {
 	if n > 0 {
@@ -147,19 +155,21 @@ func (b *buffer) insert(at int, p []byte) {
 // twice of what is there, so that adding stays linear.
 func (b *buffer) grown(n int) int { return b.len() + max(n, b.len()) }
 
-// tidy gives memory back that the queued bytes no longer need, and returns nil
-// if there are none.
+// wasteful reports whether there is memory that the queued bytes do not need.
+func (b *buffer) wasteful() bool {
+	return b != nil && (b.r == b.w || len(b.mem) > 256<<10 && b.w-b.r < len(b.mem)/8)
+}
+
+// tidy gives such memory back, and returns nil if no bytes are queued.
 func (b *buffer) tidy() *buffer {
-	if b == nil {
-		return nil
-	}
-	if b.r == b.w {
+	switch {
+	case !b.wasteful():
+		return b
+	case b.r == b.w:
 		b.free()
 		return nil
 	}
-	if len(b.mem) > 256<<10 && b.len() < len(b.mem)/8 {
-		b.move(b.len())
-	}
+	b.move(b.len())
 	return b
 }
 

@@ -109,6 +109,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+	"unsafe"
 )
 
 // Defaults, and the special values of timeouts and sizes.
@@ -134,13 +135,17 @@ const (
 // bad value. A call returns an error that matches [ErrInvalidArgument] if it
 // has no use for an option, rather than ignore what was asked.
 type Option struct {
-	kind optionKind
-	n    int64
-	ctx  context.Context
-	dst  []byte
+	// Four words, which the compiler keeps in registers: as in [log/slog.Value],
+	// a slice is taken apart.
+	what any   // an optionKind, or a context.Context, or the memory of AppendTo
+	n    int64 // the number, or the length of the slice
+	cap  int64 // the capacity of the slice
 }
 
-type optionKind uint8
+type (
+	memory     *byte
+	optionKind uint8
+)
 
 // These are bits, so that a call can say which of them it takes.
 const (
@@ -155,6 +160,18 @@ const (
 	optMessage = optWait | optAppend
 	optNew     = optTimeout | optMaxSize | optReadSize
 )
+
+func (o *Option) kind() optionKind {
+	switch what := o.what.(type) {
+	case memory:
+		return optAppend
+	case optionKind:
+		return what
+	case context.Context:
+		return optContext
+	}
+	return 0
+}
 
 func (k optionKind) String() string {
 	switch k {
@@ -176,25 +193,30 @@ func (k optionKind) String() string {
 
 // WithTimeout sets the timeout of the socket, in a constructor, or of the
 // call: [NoTimeout], [NonBlocking], or a duration that bounds the whole call.
-func WithTimeout(d time.Duration) Option { return Option{kind: optTimeout, n: int64(d)} }
+func WithTimeout(d time.Duration) Option { return Option{what: optTimeout, n: int64(d)} }
 
 // WithMaxSize sets the max size of the socket, in a constructor, or of the
 // call, in bytes; [NoLimit] for none. Zero admits only empty results.
-func WithMaxSize(n int) Option { return Option{kind: optMaxSize, n: int64(n)} }
+func WithMaxSize(n int) Option { return Option{what: optMaxSize, n: int64(n)} }
 
 // WithReadSize sets how many bytes are asked of the connection per read, 32 KiB
 // by default. It is for constructors only. The size must be from 1 byte to 1 GiB.
-func WithReadSize(n int) Option { return Option{kind: optReadSize, n: int64(n)} }
+func WithReadSize(n int) Option { return Option{what: optReadSize, n: int64(n)} }
 
 // WithContext ends the call when ctx is done, also while it waits for its
 // turn. The error matches the cause of ctx; if the deadline of ctx has passed,
 // it is a *TimeoutError that matches [context.DeadlineExceeded]. The call's
 // timeout holds as well, whichever ends first.
-func WithContext(ctx context.Context) Option { return Option{kind: optContext, ctx: ctx} }
+func WithContext(ctx context.Context) Option {
+	if ctx == nil {
+		return Option{what: optContext}
+	}
+	return Option{what: ctx}
+}
 
 // WithDelimiter makes RecvUntil, RecvUntilAny and Messages keep the delimiter
 // at the end of the message.
-func WithDelimiter() Option { return Option{kind: optDelimiter} }
+func WithDelimiter() Option { return Option{what: optDelimiter} }
 
 // AppendTo makes the call append the message to dst and return that, as the
 // built-in append does, instead of allocating. To use memory again and again:
@@ -203,7 +225,9 @@ func WithDelimiter() Option { return Option{kind: optDelimiter} }
 //
 // If the call fails it returns dst as it was; the memory behind dst, up to its
 // capacity, may have been written to.
-func AppendTo(dst []byte) Option { return Option{kind: optAppend, dst: dst} }
+func AppendTo(dst []byte) Option {
+	return Option{what: memory(unsafe.SliceData(dst)), n: int64(len(dst)), cap: int64(cap(dst))}
+}
 
 // A BufferedSocket is a net.Conn with a receive buffer, a send buffer, a limit
 // on every message and a timeout on every call. Create it with
@@ -281,7 +305,7 @@ func Dial(ctx context.Context, network, address string, opts ...Option) (*Buffer
 		s.use(conn)
 		return s, nil
 	}
-	c := call{op: "Dial", timeout: timeout, ctx: ctx, cause: err, out: true}
+	c := call{request: request{op: "Dial", timeout: timeout, ctx: ctx}, cause: err, out: true}
 	e, ok := errors.AsType[net.Error](err)
 	timedOut := ok && e.Timeout() && !errors.Is(err, syscall.ETIMEDOUT)
 	if d, ok := ctx.Deadline(); timedOut && ok && time.Until(d) <= 0 {
@@ -296,12 +320,13 @@ func Dial(ctx context.Context, network, address string, opts ...Option) (*Buffer
 // configure applies the options of a constructor.
 func (s *BufferedSocket) configure(op string, opts []Option) {
 	for _, o := range opts {
+		kind := o.kind()
 		switch {
-		case o.kind&optNew == 0:
-			panic("bufsock: " + op + ": " + o.kind.String() + " is an option of calls, not of constructors")
-		case o.kind == optTimeout:
+		case kind&optNew == 0:
+			panic("bufsock: " + op + ": " + kind.String() + " is an option of calls, not of constructors")
+		case kind == optTimeout:
 			s.SetTimeout(time.Duration(o.n))
-		case o.kind == optMaxSize:
+		case kind == optMaxSize:
 			s.SetMaxSize(int(o.n))
 		case o.n < 1 || o.n > maxReadSize:
 			panic("bufsock: " + op + ": WithReadSize wants 1 byte to 1 GiB")
@@ -329,28 +354,30 @@ func (s *BufferedSocket) use(conn net.Conn) {
 }
 
 // prepare reads the options of a call, of which it takes those in accept.
-func (c *call) prepare(s *BufferedSocket, opts []Option, accept optionKind) error {
-	c.timeout = time.Duration(s.timeout.Load())
-	c.max = int(s.maxSize.Load())
+func (r *request) prepare(s *BufferedSocket, opts []Option, accept optionKind) error {
+	r.timeout = time.Duration(s.timeout.Load())
+	r.max = int(s.maxSize.Load())
 	var err error
 	for i := range opts {
 		o := &opts[i]
-		switch o.kind & accept {
+		kind := o.kind()
+		switch kind & accept {
 		case optTimeout:
-			c.timeout = time.Duration(o.n)
+			r.timeout = time.Duration(o.n)
 		case optMaxSize:
-			c.max = int(o.n)
+			r.max = int(o.n)
 		case optContext:
-			c.ctx = o.ctx
-			if o.ctx == nil {
-				err = invalid(c.op, "WithContext wants a context that is not nil")
+			ctx, ok := o.what.(context.Context)
+			if !ok {
+				err = invalid(r.op, "WithContext wants a context that is not nil")
 			}
+			r.ctx = ctx
 		case optDelimiter:
-			c.keepDelim = true
+			r.keepDelim = true
 		case optAppend:
-			c.dst, c.appending = o.dst, true
+			r.dst, r.appending = unsafe.Slice((*byte)(o.what.(memory)), o.cap)[:o.n], true
 		default:
-			err = invalid(c.op, "%v does not apply to this call", o.kind)
+			err = invalid(r.op, "%v does not apply to this call", kind)
 		}
 	}
 	return err
@@ -384,11 +411,11 @@ func (s *BufferedSocket) MaxSize() int { return int(s.maxSize.Load()) }
 func (s *BufferedSocket) SetMaxSize(n int) { s.maxSize.Store(int64(max(n, NoLimit))) }
 
 // limit returns the max size as a number to compare with.
-func (c *call) limit() int {
-	if c.max < 0 {
+func (r *request) limit() int {
+	if r.max < 0 {
 		return math.MaxInt
 	}
-	return c.max
+	return r.max
 }
 
 // Close closes the connection. Calls that are blocked return an error that
@@ -453,12 +480,12 @@ func (s *BufferedSocket) Upgrade(wrap func(net.Conn) (net.Conn, error)) error {
 	if wrap == nil {
 		return invalid("Upgrade", "nil function")
 	}
-	in := call{op: "Upgrade", timeout: s.Timeout()}
+	in := call{request: request{op: "Upgrade", timeout: s.Timeout()}}
 	if err := s.hold(&in, &s.recv); err != nil {
 		return err
 	}
 	defer s.release(&in, &s.recv)
-	out := call{op: "Upgrade", timeout: in.timeout, until: in.until}
+	out := call{request: request{op: "Upgrade", timeout: in.timeout}, until: in.until}
 	if err := s.hold(&out, &s.send); err != nil {
 		return err
 	}

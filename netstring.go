@@ -74,37 +74,58 @@ func (ns *NetstringSocket) Close() error { return ns.s.Close() }
 // same call goes on; a frame too long can be read with a larger max size, or
 // skipped with [NetstringSocket.DiscardNetstring].
 func (ns *NetstringSocket) ReadNetstring(opts ...Option) ([]byte, error) {
-	c := call{op: "ReadNetstring"}
-	if err := c.prepare(ns.s, opts, optMessage|optMaxSize); err != nil {
-		return c.dst, err
+	r := request{op: "ReadNetstring"}
+	if err := r.prepare(ns.s, opts, optMessage|optMaxSize); err != nil {
+		return r.dst, err
 	}
-	return ns.read(&c)
+	return ns.read(&r)
 }
 
-func (ns *NetstringSocket) read(c *call) ([]byte, error) {
+func (ns *NetstringSocket) read(r *request) ([]byte, error) {
+	h := &ns.s.recv
+	h.mu.Lock()
+	if h.idle() && !ns.isPending() {
+		if msg, ok, err := r.takeNetstring(h); ok {
+			h.unlock()
+			return msg, err
+		}
+	}
+	h.mu.Unlock()
+	return ns.await(r)
+}
+
+func (ns *NetstringSocket) await(r *request) ([]byte, error) {
+	c := call{request: *r}
 	s, h := ns.s, &ns.s.recv
-	err := s.enter(c, h)
-	defer s.leave(c, h)
+	err := s.enter(&c, h)
+	defer s.leave(&c, h)
 	if err == nil && ns.isPending() {
-		_, err = ns.discardPending(c)
+		_, err = ns.discardPending(&c)
 	}
-	for ; err == nil; err = s.fill(c) {
-		data := h.data.bytes()
-		header, size, bad := parseHeader(c.op, data, c.limit())
-		if bad != nil {
-			return c.dst, bad
+	for ; err == nil; err = s.fill(&c) {
+		if msg, ok, err := c.takeNetstring(h); ok {
+			return msg, err
 		}
-		if header == 0 || len(data)-header <= size {
-			continue
-		}
-		if found := data[header+size]; found != ',' {
-			return c.dst, &NetstringProtocolError{size, found, c.op, len(data)}
-		}
-		msg := c.deliver(data[header : header+size])
-		h.data.consume(header + size + 1)
-		return msg, nil
 	}
-	return c.dst, ns.explain(c, err)
+	return c.dst, ns.explain(&c, err)
+}
+
+// takeNetstring takes a frame. It returns false if more bytes are needed to
+// say anything.
+func (r *request) takeNetstring(h *half) (payload []byte, ok bool, err error) {
+	data := h.data.bytes()
+	header, size, err := parseHeader(r.op, data, r.limit())
+	switch {
+	case err != nil:
+		return r.dst, true, err
+	case header == 0 || len(data)-header <= size:
+		return nil, false, nil
+	case data[header+size] != ',':
+		return r.dst, true, &NetstringProtocolError{size, data[header+size], r.op, len(data)}
+	}
+	payload = r.deliver(data[header : header+size])
+	h.data.consume(header + size + 1)
+	return payload, true, nil
 }
 
 // DiscardNetstring drops a netstring, of whatever size, in bounded memory, and
@@ -116,7 +137,7 @@ func (ns *NetstringSocket) read(c *call) ([]byte, error) {
 // next call, of whichever method, first drops the rest of that frame. It takes
 // [WithTimeout] and [WithContext].
 func (ns *NetstringSocket) DiscardNetstring(opts ...Option) (int, error) {
-	c := call{op: "DiscardNetstring"}
+	c := call{request: request{op: "DiscardNetstring"}}
 	s, h := ns.s, &ns.s.recv
 	if err := c.prepare(s, opts, optWait); err != nil {
 		return 0, err
@@ -204,7 +225,7 @@ func (ns *NetstringSocket) Messages(opts ...Option) iter.Seq2[[]byte, error] {
 // [BufferedSocket.Send]; do not write the payload again. It takes [WithTimeout],
 // [WithContext] and [WithMaxSize].
 func (ns *NetstringSocket) WriteNetstring(payload []byte, opts ...Option) error {
-	c := call{op: "WriteNetstring"}
+	c := call{request: request{op: "WriteNetstring"}}
 	if err := c.prepare(ns.s, opts, optWait|optMaxSize); err != nil {
 		return err
 	}

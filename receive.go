@@ -28,7 +28,7 @@ const maxEmptyReads = 100
 // size 0 returns an empty slice at once. It takes [WithTimeout], [WithContext]
 // and [AppendTo]. A call that fails has consumed nothing.
 func (s *BufferedSocket) Recv(size int, opts ...Option) ([]byte, error) {
-	c := call{op: "Recv"}
+	c := call{request: request{op: "Recv"}}
 	if err := c.prepareSize(s, size, opts); err != nil {
 		return c.dst, err
 	}
@@ -40,7 +40,7 @@ func (s *BufferedSocket) Recv(size int, opts ...Option) ([]byte, error) {
 	defer s.leave(&c, h)
 	for ; err == nil; err = s.fill(&c) {
 		if n := min(size, h.data.len()); n > 0 {
-			return s.take(&c, n, n), nil
+			return c.take(h, n, n), nil
 		}
 	}
 	if err == io.EOF {
@@ -58,20 +58,33 @@ func (s *BufferedSocket) Recv(size int, opts ...Option) ([]byte, error) {
 // that fails has consumed nothing: what has come is in the receive buffer, and
 // the same call goes on.
 func (s *BufferedSocket) RecvSize(size int, opts ...Option) ([]byte, error) {
-	c := call{op: "RecvSize"}
-	if err := c.prepareSize(s, size, opts); err != nil {
-		return c.dst, err
+	r := request{op: "RecvSize"}
+	if err := r.prepareSize(s, size, opts); err != nil {
+		return r.dst, err
 	}
 	h := &s.recv
 	if size == 0 {
-		return c.empty(h)
+		return r.empty(h)
 	}
+	h.mu.Lock()
+	if h.idle() && h.data.len() >= size {
+		msg := r.take(h, size, size)
+		h.unlock()
+		return msg, nil
+	}
+	h.mu.Unlock()
+	return s.awaitSize(&r, size)
+}
+
+func (s *BufferedSocket) awaitSize(r *request, size int) ([]byte, error) {
+	c := call{request: *r}
+	h := &s.recv
 	err := s.enter(&c, h)
 	defer s.leave(&c, h)
 	for ; err == nil; err = s.fill(&c) {
 		missing := size - h.data.len()
 		if missing <= 0 {
-			return s.take(&c, size, size), nil
+			return c.take(h, size, size), nil
 		}
 		if missing >= directSize && cap(c.dst)-len(c.dst) >= size && c.timeout != 0 && !c.canceled() {
 			if err = s.fillDirect(&c, size); err == nil {
@@ -95,31 +108,47 @@ func (s *BufferedSocket) RecvSize(size int, opts ...Option) ([]byte, error) {
 // [WithMaxSize], [WithDelimiter] and [AppendTo]. A call that fails has consumed
 // nothing, and the same call goes on with the search where it was.
 func (s *BufferedSocket) RecvUntil(delim []byte, opts ...Option) ([]byte, error) {
-	c := call{op: "RecvUntil"}
-	if err := c.prepare(s, opts, optMessage|optMaxSize|optDelimiter); err != nil {
-		return c.dst, err
+	r := request{op: "RecvUntil"}
+	if err := r.prepare(s, opts, optMessage|optMaxSize|optDelimiter); err != nil {
+		return r.dst, err
 	}
-	return s.recvUntil(&c, delim)
+	return s.recvUntil(&r, delim)
 }
 
-func (s *BufferedSocket) recvUntil(c *call, delim []byte) ([]byte, error) {
+func (s *BufferedSocket) recvUntil(r *request, delim []byte) ([]byte, error) {
 	if len(delim) == 0 {
-		return c.dst, invalid(c.op, "empty delimiter")
+		return r.dst, invalid(r.op, "empty delimiter")
 	}
 	h := &s.recv
-	err := s.enter(c, h)
-	defer s.leave(c, h)
+	h.mu.Lock()
+	if h.idle() {
+		data := h.data.head(r.limit())
+		from := min(h.data.resume(delim), len(data))
+		if i := index(data[from:], delim); i >= 0 {
+			msg := r.takeMessage(h, from+i, len(delim))
+			h.unlock()
+			return msg, nil
+		}
+	}
+	h.mu.Unlock()
+	return s.awaitUntil(r, delim)
+}
+
+func (s *BufferedSocket) awaitUntil(r *request, delim []byte) ([]byte, error) {
+	c := call{request: *r}
+	h := &s.recv
+	err := s.enter(&c, h)
+	defer s.leave(&c, h)
 	limit := c.limit()
 	from := h.data.resume(delim)
-	for ; err == nil; err = s.fill(c) {
-		data := h.data.bytes()
-		data = data[:min(len(data), limit)]
+	for ; err == nil; err = s.fill(&c) {
+		data := h.data.head(limit)
 		start := min(from, len(data))
-		if i := bytes.Index(data[start:], delim); i >= 0 {
-			return s.takeMessage(c, start+i, len(delim)), nil
+		if i := index(data[start:], delim); i >= 0 {
+			return c.takeMessage(h, start+i, len(delim)), nil
 		}
 		if !canStillEnd(data, delim, limit) {
-			err = s.tooLong(c, bytes.Clone(delim))
+			err = s.tooLong(&c, bytes.Clone(delim))
 			break
 		}
 		from = max(from, len(data)-len(delim)+1)
@@ -127,7 +156,23 @@ func (s *BufferedSocket) recvUntil(c *call, delim []byte) ([]byte, error) {
 	if h.data.suspend(searchOne, from) {
 		h.data.key = append(h.data.key, delim...)
 	}
-	return c.dst, s.explain(c, h, err, wantDelim(delim))
+	return c.dst, s.explain(&c, h, err, wantDelim(delim))
+}
+
+// index is bytes.Index for data in which the first byte of delim mostly begins
+// a match.
+func index(data, delim []byte) int {
+	i := bytes.IndexByte(data, delim[0])
+	switch {
+	case i < 0 || len(delim) == 1:
+		return i
+	case len(delim) == 2 && i+1 < len(data) && data[i+1] == delim[1]:
+		return i
+	}
+	if j := bytes.Index(data[i:], delim); j >= 0 {
+		return i + j
+	}
+	return -1
 }
 
 // canStillEnd reports whether delim, of which there is no match in data, can
@@ -149,7 +194,7 @@ func canStillEnd(data, delim []byte, limit int) bool {
 // of several, and says which: its index in delims. That is the match that ends
 // first, and of those that end together the longest. If it fails, which is -1.
 func (s *BufferedSocket) RecvUntilAny(delims [][]byte, opts ...Option) (msg []byte, which int, err error) {
-	c := call{op: "RecvUntilAny"}
+	c := call{request: request{op: "RecvUntilAny"}}
 	if err := c.prepare(s, opts, optMessage|optMaxSize|optDelimiter); err != nil {
 		return c.dst, -1, err
 	}
@@ -175,7 +220,7 @@ func (s *BufferedSocket) RecvUntilAny(delims [][]byte, opts ...Option) (msg []by
 		data = data[:min(len(data), limit)]
 		if end, which := m.find(data, from); which >= 0 {
 			n := len(delims[which])
-			return s.takeMessage(&c, end-n, n), which, nil
+			return c.takeMessage(h, end-n, n), which, nil
 		}
 		from = max(from, len(data))
 		if !m.canStillEnd(data, limit) {
@@ -273,7 +318,7 @@ func (m *matcher) isKey(key []byte) bool {
 // [bufio.ErrAdvanceTooFar]. It takes [WithTimeout], [WithContext],
 // [WithMaxSize] and [AppendTo]. A call that fails has consumed nothing.
 func (s *BufferedSocket) RecvSplit(split bufio.SplitFunc, opts ...Option) ([]byte, error) {
-	c := call{op: "RecvSplit"}
+	c := call{request: request{op: "RecvSplit"}}
 	if err := c.prepare(s, opts, optMessage|optMaxSize); err != nil {
 		return c.dst, err
 	}
@@ -349,7 +394,7 @@ func (s *BufferedSocket) unlockedSplit(c *call, split bufio.SplitFunc, data []by
 // [WithTimeout], [WithContext], [WithMaxSize] and [AppendTo]. A call that fails
 // has consumed nothing.
 func (s *BufferedSocket) RecvClose(opts ...Option) ([]byte, error) {
-	c := call{op: "RecvClose"}
+	c := call{request: request{op: "RecvClose"}}
 	if err := c.prepare(s, opts, optMessage|optMaxSize); err != nil {
 		return c.dst, err
 	}
@@ -363,7 +408,7 @@ func (s *BufferedSocket) RecvClose(opts ...Option) ([]byte, error) {
 	}
 	if err == io.EOF {
 		n := h.data.len()
-		return s.take(&c, n, n), nil
+		return c.take(h, n, n), nil
 	}
 	return c.dst, s.explain(&c, h, err, want{kind: wantEnd})
 }
@@ -377,7 +422,7 @@ func (s *BufferedSocket) RecvClose(opts ...Option) ([]byte, error) {
 // closed connection from a quiet one. It takes [WithTimeout], [WithContext] and
 // [AppendTo].
 func (s *BufferedSocket) Peek(size int, opts ...Option) ([]byte, error) {
-	c := call{op: "Peek"}
+	c := call{request: request{op: "Peek"}}
 	if err := c.prepareSize(s, size, opts); err != nil {
 		return c.dst, err
 	}
@@ -389,7 +434,7 @@ func (s *BufferedSocket) Peek(size int, opts ...Option) ([]byte, error) {
 	defer s.leave(&c, h)
 	for ; err == nil; err = s.fill(&c) {
 		if h.data.len() >= size {
-			return s.take(&c, size, 0), nil
+			return c.take(h, size, 0), nil
 		}
 	}
 	return c.dst, s.explain(&c, h, err, want{kind: wantSize, size: size})
@@ -400,7 +445,7 @@ func (s *BufferedSocket) Peek(size int, opts ...Option) ([]byte, error) {
 // *ConnectionClosedError if the stream ends before, which matches [io.EOF] only
 // if nothing was dropped. It takes [WithTimeout] and [WithContext].
 func (s *BufferedSocket) Discard(size int, opts ...Option) (int, error) {
-	c := call{op: "Discard"}
+	c := call{request: request{op: "Discard"}}
 	if err := c.prepare(s, opts, optWait); err != nil {
 		return 0, err
 	}
@@ -433,7 +478,7 @@ func (s *BufferedSocket) Discard(size int, opts ...Option) (int, error) {
 // matches [io.EOF] only if nothing came. It takes [WithTimeout] and
 // [WithContext].
 func (s *BufferedSocket) DiscardUntil(delim []byte, opts ...Option) (int, error) {
-	c := call{op: "DiscardUntil"}
+	c := call{request: request{op: "DiscardUntil"}}
 	if err := c.prepare(s, opts, optWait); err != nil {
 		return 0, err
 	}
@@ -494,20 +539,20 @@ func (s *BufferedSocket) explainDiscard(c *call, n int, err error, w want) error
 func (s *BufferedSocket) Messages(delim []byte, opts ...Option) iter.Seq2[[]byte, error] {
 	delim, opts = bytes.Clone(delim), slices.Clone(opts)
 	return func(yield func([]byte, error) bool) {
-		s.iterate(opts, optMessage|optMaxSize|optDelimiter, yield, func(c *call) ([]byte, error) {
-			return s.recvUntil(c, delim)
+		s.iterate(opts, optMessage|optMaxSize|optDelimiter, yield, func(r *request) ([]byte, error) {
+			return s.recvUntil(r, delim)
 		})
 	}
 }
 
 // iterate yields what receive returns until there is an error or a clean end.
-func (s *BufferedSocket) iterate(opts []Option, accept optionKind, yield func([]byte, error) bool, receive func(*call) ([]byte, error)) {
+func (s *BufferedSocket) iterate(opts []Option, accept optionKind, yield func([]byte, error) bool, receive func(*request) ([]byte, error)) {
 	for {
-		c := call{op: "Messages"}
-		err := c.prepare(s, opts, accept)
-		msg := c.dst
+		r := request{op: "Messages"}
+		err := r.prepare(s, opts, accept)
+		msg := r.dst
 		if err == nil {
-			msg, err = receive(&c)
+			msg, err = receive(&r)
 		}
 		if isCleanEnd(err) || !yield(msg, err) || err != nil {
 			return
@@ -552,7 +597,7 @@ func (h *half) snapshot() []byte {
 // connection, a timeout included, or a *TimeoutError if the connection was not
 // asked because the deadline had passed.
 func (s *BufferedSocket) Read(p []byte) (int, error) {
-	c := call{op: "Read", timeout: NoTimeout}
+	c := call{request: request{op: "Read", timeout: NoTimeout}}
 	h := &s.recv
 	err := s.enter(&c, h)
 	defer s.leave(&c, h)
@@ -593,7 +638,7 @@ func (s *BufferedSocket) explainConn(c *call, h *half, err error) error {
 // this package: if a copy that the kernel makes, as Linux can, ends because w failed,
 // bytes that were inside the kernel are lost.
 func (s *BufferedSocket) WriteTo(w io.Writer) (n int64, err error) {
-	c := call{op: "WriteTo", timeout: NoTimeout}
+	c := call{request: request{op: "WriteTo", timeout: NoTimeout}}
 	h := &s.recv
 	err = s.enter(&c, h)
 	defer s.leave(&c, h)
@@ -665,49 +710,48 @@ func (s *BufferedSocket) kernelCopies(w io.Writer) bool {
 }
 
 // prepareSize prepares a call that is given a size.
-func (c *call) prepareSize(s *BufferedSocket, size int, opts []Option) error {
-	if err := c.prepare(s, opts, optMessage); err != nil {
+func (r *request) prepareSize(s *BufferedSocket, size int, opts []Option) error {
+	if err := r.prepare(s, opts, optMessage); err != nil {
 		return err
 	}
 	if size < 0 {
-		return invalid(c.op, "negative size %d", size)
+		return invalid(r.op, "negative size %d", size)
 	}
 	return nil
 }
 
 // empty returns an empty message without waiting for the turn.
-func (c *call) empty(h *half) ([]byte, error) {
-	if err := h.isClosed(c.op); err != nil {
-		return c.dst, err
+func (r *request) empty(h *half) ([]byte, error) {
+	if err := h.isClosed(r.op); err != nil {
+		return r.dst, err
 	}
-	return c.deliver(nil), nil
+	return r.deliver(nil), nil
 }
 
 // deliver makes the message the caller's own.
-func (c *call) deliver(msg []byte) []byte {
-	if c.appending && c.dst != nil {
-		return append(c.dst, msg...)
+func (r *request) deliver(msg []byte) []byte {
+	if r.appending && r.dst != nil {
+		return append(r.dst, msg...)
 	}
 	own := make([]byte, len(msg))
 	copy(own, msg)
 	return own
 }
 
-// take returns the first size bytes of the buffer and consumes the first n.
-func (s *BufferedSocket) take(c *call, size, n int) []byte {
-	data := s.recv.data.bytes()
-	msg := c.deliver(data[:size])
-	s.recv.consume(n)
+// take returns the first size bytes that h holds and consumes the first n.
+func (r *request) take(h *half, size, n int) []byte {
+	msg := r.deliver(h.data.bytes()[:size])
+	h.consume(n)
 	return msg
 }
 
 // takeMessage returns and consumes a message of size bytes and its delimiter.
-func (s *BufferedSocket) takeMessage(c *call, size, delimiter int) []byte {
+func (r *request) takeMessage(h *half, size, delimiter int) []byte {
 	n := size + delimiter
-	if c.keepDelim {
+	if r.keepDelim {
 		size = n
 	}
-	return s.take(c, size, n)
+	return r.take(h, size, n)
 }
 
 func (s *BufferedSocket) tooLong(c *call, delim []byte) error {

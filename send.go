@@ -27,7 +27,7 @@ const (
 // It takes [WithTimeout] and [WithContext]. A timeout while writing ends a TLS
 // session: see [crypto/tls.Conn.SetWriteDeadline].
 func (s *BufferedSocket) Send(data []byte, opts ...Option) (int, error) {
-	c := call{op: "Send"}
+	c := call{request: request{op: "Send"}}
 	if err := c.prepare(s, opts, optWait); err != nil {
 		return 0, err
 	}
@@ -37,7 +37,7 @@ func (s *BufferedSocket) Send(data []byte, opts ...Option) (int, error) {
 // SendBuffers is [BufferedSocket.Send] for data in pieces, which are sent in
 // one vectored write where the connection can. bufs is left as it was.
 func (s *BufferedSocket) SendBuffers(bufs [][]byte, opts ...Option) (int, error) {
-	c := call{op: "SendBuffers"}
+	c := call{request: request{op: "SendBuffers"}}
 	if err := c.prepare(s, opts, optWait); err != nil {
 		return 0, err
 	}
@@ -48,8 +48,15 @@ func (s *BufferedSocket) SendBuffers(bufs [][]byte, opts ...Option) (int, error)
 // Write sends first. It waits for its turn within the timeout of the socket;
 // if it fails, nothing was added.
 func (s *BufferedSocket) Buffer(data []byte) error {
-	c := call{op: "Buffer", timeout: s.Timeout()}
 	h := &s.send
+	h.mu.Lock()
+	if h.idle() {
+		h.add(data)
+		h.mu.Unlock()
+		return nil
+	}
+	h.mu.Unlock()
+	c := call{request: request{op: "Buffer", timeout: s.Timeout()}}
 	err := s.enter(&c, h)
 	defer s.leave(&c, h)
 	if err != nil {
@@ -62,7 +69,7 @@ func (s *BufferedSocket) Buffer(data []byte) error {
 // Flush sends the send buffer. If it fails, the unsent bytes are still there,
 // and Flush goes on from there. It takes [WithTimeout] and [WithContext].
 func (s *BufferedSocket) Flush(opts ...Option) error {
-	c := call{op: "Flush"}
+	c := call{request: request{op: "Flush"}}
 	if err := c.prepare(s, opts, optWait); err != nil {
 		return err
 	}
@@ -85,7 +92,7 @@ func (s *BufferedSocket) SendBuffer() []byte { return s.send.snapshot() }
 // deadline bounds it; errors are those of the connection, a timeout included, or
 // a *TimeoutError if the connection was not asked because the deadline had passed.
 func (s *BufferedSocket) Write(p []byte) (int, error) {
-	c := call{op: "Write", timeout: NoTimeout}
+	c := call{request: request{op: "Write", timeout: NoTimeout}}
 	h := &s.send
 	err := s.enter(&c, h)
 	defer s.leave(&c, h)
@@ -107,7 +114,7 @@ func (s *BufferedSocket) Write(p []byte) (int, error) {
 // can. Only the write deadline bounds it; other sends wait while r is read. If
 // it fails, what was taken from r and not sent is not kept.
 func (s *BufferedSocket) ReadFrom(r io.Reader) (int64, error) {
-	c := call{op: "ReadFrom", timeout: NoTimeout}
+	c := call{request: request{op: "ReadFrom", timeout: NoTimeout}}
 	h := &s.send
 	err := s.enter(&c, h)
 	defer s.leave(&c, h)

@@ -135,8 +135,10 @@ func (h *half) passTurn() {
 	w.notify()
 }
 
-// A call is what one call of a method needs to know of itself.
-type call struct {
+// A request is what a call of a method was asked for. What is buffered may be
+// the answer to it, and then there is no more to a call than this: it should
+// stay small.
+type request struct {
 	op        string
 	timeout   time.Duration
 	max       int             // the max size, or NoLimit
@@ -144,6 +146,11 @@ type call struct {
 	dst       []byte          // what to append the message to
 	appending bool            // append to dst
 	keepDelim bool            // return the delimiter, too
+}
+
+// A call is a request that may have to wait.
+type call struct {
+	request
 
 	until  instant // when the call must end; never until the clock has been read
 	turn   bool    // the half is busy with this call
@@ -177,7 +184,15 @@ func (s *BufferedSocket) leave(c *call, h *half) {
 		s.settle(c, h)
 		h.passTurn()
 	}
-	if !h.busy {
+	h.unlock()
+}
+
+// idle reports whether a request can be answered without waiting for a turn.
+func (h *half) idle() bool { return !h.busy && !h.closed }
+
+// unlock gives back memory that is not needed, and unlocks h.
+func (h *half) unlock() {
+	if !h.busy && (h.closed || h.data.wasteful()) {
 		h.tidy()
 	}
 	h.mu.Unlock()
@@ -273,7 +288,7 @@ func (s *BufferedSocket) patience(c *call, h *half) (d time.Duration, finite boo
 	return d, finite
 }
 
-func (c *call) canceled() bool { return c.ctx != nil && c.ctx.Err() != nil }
+func (r *request) canceled() bool { return r.ctx != nil && r.ctx.Err() != nil }
 
 // expired reports whether the call's own time is up, its context's included.
 func (c *call) expired() bool {
@@ -431,7 +446,7 @@ func (s *BufferedSocket) shakeHands(c *call, h *half) error {
 	}
 	h.mu.Unlock()
 	defer h.mu.Lock()
-	g := call{op: c.op, timeout: c.timeout, until: until, ctx: c.ctx}
+	g := call{request: request{op: c.op, timeout: c.timeout, ctx: c.ctx}, until: until}
 	if until != never {
 		g.timeout = max(g.timeout, 0)
 	}
