@@ -105,7 +105,7 @@ func (b *buffer) reserve(n int) []byte {
 		b.r = 0
 	}
 	if len(b.mem)-b.w < (n+1)/2 {
-		b.move(b.grown(n))
+		b.grow(n)
 	}
 	return b.mem[b.w:min(b.w+n, len(b.mem))]
 }
@@ -130,7 +130,7 @@ func (b *buffer) swap(other *buffer) {
 // append adds a copy of p.
 func (b *buffer) append(p []byte) {
 	if len(b.mem)-b.w < len(p) {
-		b.move(b.grown(len(p)))
+		b.grow(len(p))
 	}
 	b.w += copy(b.mem[b.w:], p)
 }
@@ -150,6 +150,9 @@ func (b *buffer) insert(at int, p []byte) {
 	next.w += copy(next.mem[next.w:], queued[at:])
 	b.swap(next)
 }
+
+// grow makes room for n more bytes.
+func (b *buffer) grow(n int) { b.move(b.grown(n)) }
 
 // grown returns the room to ask for when n bytes are to be added: enough, and
 // twice of what is there, so that adding stays linear.

@@ -375,7 +375,7 @@ func (r *request) prepare(s *BufferedSocket, opts []Option, accept optionKind) e
 		case optDelimiter:
 			r.keepDelim = true
 		case optAppend:
-			r.dst, r.appending = unsafe.Slice((*byte)(o.what.(memory)), o.cap)[:o.n], true
+			r.dst = unsafe.Slice((*byte)(o.what.(memory)), o.cap)[:o.n]
 		default:
 			err = invalid(r.op, "%v does not apply to this call", kind)
 		}

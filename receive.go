@@ -40,7 +40,7 @@ func (s *BufferedSocket) Recv(size int, opts ...Option) ([]byte, error) {
 	defer s.leave(&c, h)
 	for ; err == nil; err = s.fill(&c) {
 		if n := min(size, h.data.len()); n > 0 {
-			return c.take(h, n, n), nil
+			return c.take(h.data, n, n), nil
 		}
 	}
 	if err == io.EOF {
@@ -68,7 +68,7 @@ func (s *BufferedSocket) RecvSize(size int, opts ...Option) ([]byte, error) {
 	}
 	h.mu.Lock()
 	if h.idle() && h.data.len() >= size {
-		msg := r.take(h, size, size)
+		msg := r.take(h.data, size, size)
 		h.unlock()
 		return msg, nil
 	}
@@ -84,7 +84,7 @@ func (s *BufferedSocket) awaitSize(r *request, size int) ([]byte, error) {
 	for ; err == nil; err = s.fill(&c) {
 		missing := size - h.data.len()
 		if missing <= 0 {
-			return c.take(h, size, size), nil
+			return c.take(h.data, size, size), nil
 		}
 		if missing >= directSize && cap(c.dst)-len(c.dst) >= size && c.timeout != 0 && !c.canceled() {
 			if err = s.fillDirect(&c, size); err == nil {
@@ -122,10 +122,11 @@ func (s *BufferedSocket) recvUntil(r *request, delim []byte) ([]byte, error) {
 	h := &s.recv
 	h.mu.Lock()
 	if h.idle() {
-		data := h.data.head(r.limit())
-		from := min(h.data.resume(delim), len(data))
+		b := h.data
+		data := b.head(r.limit())
+		from := min(b.resume(delim), len(data))
 		if i := index(data[from:], delim); i >= 0 {
-			msg := r.takeMessage(h, from+i, len(delim))
+			msg := r.takeMessage(b, from+i, len(delim))
 			h.unlock()
 			return msg, nil
 		}
@@ -145,7 +146,7 @@ func (s *BufferedSocket) awaitUntil(r *request, delim []byte) ([]byte, error) {
 		data := h.data.head(limit)
 		start := min(from, len(data))
 		if i := index(data[start:], delim); i >= 0 {
-			return c.takeMessage(h, start+i, len(delim)), nil
+			return c.takeMessage(h.data, start+i, len(delim)), nil
 		}
 		if !canStillEnd(data, delim, limit) {
 			err = s.tooLong(&c, bytes.Clone(delim))
@@ -220,7 +221,7 @@ func (s *BufferedSocket) RecvUntilAny(delims [][]byte, opts ...Option) (msg []by
 		data = data[:min(len(data), limit)]
 		if end, which := m.find(data, from); which >= 0 {
 			n := len(delims[which])
-			return c.takeMessage(h, end-n, n), which, nil
+			return c.takeMessage(h.data, end-n, n), which, nil
 		}
 		from = max(from, len(data))
 		if !m.canStillEnd(data, limit) {
@@ -408,7 +409,7 @@ func (s *BufferedSocket) RecvClose(opts ...Option) ([]byte, error) {
 	}
 	if err == io.EOF {
 		n := h.data.len()
-		return c.take(h, n, n), nil
+		return c.take(h.data, n, n), nil
 	}
 	return c.dst, s.explain(&c, h, err, want{kind: wantEnd})
 }
@@ -434,7 +435,7 @@ func (s *BufferedSocket) Peek(size int, opts ...Option) ([]byte, error) {
 	defer s.leave(&c, h)
 	for ; err == nil; err = s.fill(&c) {
 		if h.data.len() >= size {
-			return c.take(h, size, 0), nil
+			return c.take(h.data, size, 0), nil
 		}
 	}
 	return c.dst, s.explain(&c, h, err, want{kind: wantSize, size: size})
@@ -730,7 +731,7 @@ func (r *request) empty(h *half) ([]byte, error) {
 
 // deliver makes the message the caller's own.
 func (r *request) deliver(msg []byte) []byte {
-	if r.appending && r.dst != nil {
+	if r.dst != nil {
 		return append(r.dst, msg...)
 	}
 	own := make([]byte, len(msg))
@@ -738,20 +739,20 @@ func (r *request) deliver(msg []byte) []byte {
 	return own
 }
 
-// take returns the first size bytes that h holds and consumes the first n.
-func (r *request) take(h *half, size, n int) []byte {
-	msg := r.deliver(h.data.bytes()[:size])
-	h.consume(n)
+// take returns the first size bytes of b and consumes the first n.
+func (r *request) take(b *buffer, size, n int) []byte {
+	msg := r.deliver(b.bytes()[:size])
+	b.consume(n)
 	return msg
 }
 
 // takeMessage returns and consumes a message of size bytes and its delimiter.
-func (r *request) takeMessage(h *half, size, delimiter int) []byte {
+func (r *request) takeMessage(b *buffer, size, delimiter int) []byte {
 	n := size + delimiter
 	if r.keepDelim {
 		size = n
 	}
-	return r.take(h, size, n)
+	return r.take(b, size, n)
 }
 
 func (s *BufferedSocket) tooLong(c *call, delim []byte) error {

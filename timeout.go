@@ -143,8 +143,7 @@ type request struct {
 	timeout   time.Duration
 	max       int             // the max size, or NoLimit
 	ctx       context.Context // nil: none
-	dst       []byte          // what to append the message to
-	appending bool            // append to dst
+	dst       []byte          // what to append the message to; nil: new memory
 	keepDelim bool            // return the delimiter, too
 }
 
