@@ -644,18 +644,20 @@ func (s *BufferedSocket) WriteTo(w io.Writer) (n int64, err error) {
 	err = s.enter(&c, h)
 	defer s.leave(&c, h)
 	for err == nil {
-		if h.data.len() > 0 {
+		switch {
+		case h.data.len() > 0:
 			m, err := s.unlockedWriteTo(&c, w)
 			n += int64(m)
 			if err != nil {
 				return n, err
 			}
-		} else if s.end == nil && s.raw != nil && s.kernelCopies(w) {
+		case s.end == nil && s.raw != nil && s.kernelCopies(w):
 			m, err := s.unlockedCopy(&c, h, w, s.conn)
 			s.noteCopy(&c, err)
 			return n + m, err
+		default:
+			err = s.fill(&c)
 		}
-		err = s.fill(&c)
 	}
 	if err == io.EOF {
 		return n, nil
