@@ -3,13 +3,24 @@
 // limit on every message and one timeout on every call, and it loses nothing
 // when something goes wrong.
 //
-// [NewBufferedSocket] wraps a connection, [Dial] opens one. Most programs want
-// [BufferedSocket.RecvUntil], [BufferedSocket.RecvSize] and
-// [BufferedSocket.Send]; [BufferedSocket.Messages] ranges over delimited
-// messages. [NetstringSocket] frames messages as netstrings.
+// [NewBufferedSocket] wraps a connection, [Dial] opens one.
 //
 //	s := bufsock.NewBufferedSocket(conn, bufsock.WithTimeout(5*time.Second))
 //	line, err := s.RecvUntil([]byte("\r\n"))
+//
+// Most programs want one of these:
+//
+//   - a line, or what else ends in a delimiter: [BufferedSocket.RecvUntil], and
+//     [BufferedSocket.Messages] to range over them;
+//   - a body of known size: [BufferedSocket.RecvSize];
+//   - a look at what comes: [BufferedSocket.Peek];
+//   - whole messages without a protocol of one's own: [NetstringSocket];
+//   - to send: [BufferedSocket.Send], or [BufferedSocket.Buffer] several times
+//     and then [BufferedSocket.Flush];
+//   - another ending: [BufferedSocket.RecvUntilAny] of several delimiters,
+//     [BufferedSocket.RecvSplit] by a [bufio.SplitFunc],
+//     [BufferedSocket.RecvClose] at the end of the stream;
+//   - no allocation per message: [AppendTo].
 //
 // # Three laws
 //
@@ -67,9 +78,11 @@
 //
 // The max size bounds a message: that of RecvUntil and RecvUntilAny with its
 // delimiter, the token of RecvSplit, everything that RecvClose returns, the
-// payload of a netstring. It is [DefaultMaxSize] unless set. A message too long
-// is not consumed. Memory follows the bytes that have come, never a size that
-// was only announced.
+// payload of a netstring. It is [DefaultMaxSize] unless set. It does not apply
+// to RecvSize, Peek and Discard, whose caller names the size.
+//
+// A message too long is not consumed: read it with a larger limit, or skip it
+// with [BufferedSocket.DiscardUntil] or [NetstringSocket.DiscardNetstring].
 //
 // # Errors
 //
@@ -93,6 +106,39 @@
 // first served, within their own timeout. A blocked receive never holds up a
 // send, nor a blocked send a receive. Close, CloseRead, CloseWrite, the setters,
 // the deadline methods, RecvBuffer, Buffered and SendBuffer do not wait.
+//
+// # Handing the connection on
+//
+// A socket is a [net.Conn]: give it to [crypto/tls.Client], [crypto/tls.Server] or a reader of
+// another protocol in the middle of a stream, and they get what is buffered
+// first, then what comes. The connection below it has lost those bytes to the
+// socket: do not go on with that.
+//
+// For STARTTLS use [BufferedSocket.Upgrade], which puts TLS under the same
+// socket and refuses plaintext that came ahead of its time. To turn a
+// connection that begins with a line in plaintext, such as a PROXY header, into
+// TLS, wrap the socket with tls.Server instead: there the bytes behind the line
+// belong to TLS.
+//
+// # Against hostile peers
+//
+// What a peer can make a socket do is bounded by what you set:
+//
+//   - Memory: the receive buffer holds no more than a message of max size and
+//     one read, in memory of at most a few times that. A size that was only
+//     announced costs nothing, but RecvSize and Peek will go on as far as the
+//     caller told them to: check a size that came from the peer.
+//   - Time: a timeout bounds a message, also one that comes byte by byte. It
+//     does not bound a dialogue; a deadline set with SetDeadline, or one context
+//     for all calls of it, does.
+//   - A peer that does not read: Send ends with its timeout, and keeps what is
+//     unsent. Close the connection then, rather than Buffer more.
+//   - Malformed netstrings fail at the first wrong byte, sizes over the limit
+//     while their digits arrive.
+//   - Error texts may be logged: foreign bytes are quoted, at most 32 of them,
+//     and payloads are not shown.
+//
+// How many connections there may be is for the caller to bound.
 //
 // # When not to use it
 //
@@ -204,7 +250,7 @@ func WithMaxSize(n int) Option { return Option{what: optMaxSize, n: int64(n)} }
 func WithReadSize(n int) Option { return Option{what: optReadSize, n: int64(n)} }
 
 // WithContext ends the call when ctx is done, also while it waits for its
-// turn. The error matches the cause of ctx; if the deadline of ctx has passed,
+// turn or for a TLS handshake. The error matches the cause of ctx; if the deadline of ctx has passed,
 // it is a *TimeoutError that matches [context.DeadlineExceeded]. The call's
 // timeout holds as well, whichever ends first.
 func WithContext(ctx context.Context) Option {

@@ -145,7 +145,8 @@ func (e *MessageTooLongError) Temporary() bool { return false }
 func (e *MessageTooLongError) sealed() {}
 
 // A NetstringProtocolError says that the payload of a netstring is not
-// followed by a comma. The frame has not been consumed.
+// followed by a comma. ReadNetstring has not consumed the frame;
+// DiscardNetstring has dropped the payload.
 type NetstringProtocolError struct {
 	Size  int  // the size announced
 	Found byte // the byte in the place of the comma
@@ -212,6 +213,9 @@ type NetstringMessageTooLongError struct {
 }
 
 func (e *NetstringMessageTooLongError) Error() string {
+	if e.op == opWrite {
+		return fmt.Sprintf("bufsock: %s: netstring too long: a payload of %d bytes, max size %d", e.op, e.Size, e.MaxSize)
+	}
 	return fmt.Sprintf("bufsock: %s: netstring too long: a payload of %d bytes or more, max size %d (%s)",
 		e.op, e.Size, e.MaxSize, buffered(e.buffered))
 }

@@ -134,8 +134,8 @@ func (r *request) takeNetstring(h *half) (payload []byte, ok bool, err error) {
 // unless the size exceeds that of an int.
 //
 // If it fails inside the payload, what was dropped is dropped, and counted; the
-// next call, of whichever method, first drops the rest of that frame. It takes
-// [WithTimeout] and [WithContext].
+// next call of this NetstringSocket, to read or to discard, first drops the
+// rest of that frame. It takes [WithTimeout] and [WithContext].
 func (ns *NetstringSocket) DiscardNetstring(opts ...Option) (int, error) {
 	c := call{request: request{op: "DiscardNetstring"}}
 	s, h := ns.s, &ns.s.recv
@@ -225,7 +225,7 @@ func (ns *NetstringSocket) Messages(opts ...Option) iter.Seq2[[]byte, error] {
 // [BufferedSocket.Send]; do not write the payload again. It takes [WithTimeout],
 // [WithContext] and [WithMaxSize].
 func (ns *NetstringSocket) WriteNetstring(payload []byte, opts ...Option) error {
-	c := call{request: request{op: "WriteNetstring"}}
+	c := call{request: request{op: opWrite}}
 	if err := c.prepare(ns.s, opts, optWait|optMaxSize); err != nil {
 		return err
 	}
@@ -238,6 +238,8 @@ func (ns *NetstringSocket) WriteNetstring(payload []byte, opts ...Option) error 
 }
 
 var comma = []byte{','}
+
+const opWrite = "WriteNetstring"
 
 // maxDigits is how many digits the size of a netstring has at most.
 const maxDigits = 19
