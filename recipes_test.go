@@ -1,0 +1,233 @@
+package bufsock_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"os"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/bufsock/bufsock"
+	"github.com/stretchr/testify/require"
+)
+
+// The recipes of README.md, and the proof that they do what it says.
+
+// command sends a command to Redis and returns the reply: a line, or a value
+// that may hold anything.
+func command(s *bufsock.BufferedSocket, args ...string) ([]byte, error) {
+	s.Buffer(fmt.Appendf(nil, "*%d\r\n", len(args)))
+	for _, a := range args {
+		s.Buffer(fmt.Appendf(nil, "$%d\r\n%s\r\n", len(a), a))
+	}
+	if err := s.Flush(); err != nil {
+		return nil, err
+	}
+	line, err := s.RecvUntil([]byte("\r\n"))
+	digits, isValue := bytes.CutPrefix(line, []byte("$"))
+	if err != nil || !isValue {
+		return line, err
+	}
+	size, err := strconv.Atoi(string(digits))
+	if err != nil || size < 0 || size > 1<<20 {
+		return nil, fmt.Errorf("want a size of up to 1 MiB, got %q", digits)
+	}
+	value, err := s.RecvSize(size + len("\r\n"))
+	return bytes.TrimSuffix(value, []byte("\r\n")), err
+}
+
+func Example_respClient() {
+	conn, peer := loopback()
+	s := bufsock.NewBufferedSocket(conn)
+	defer s.Close()
+	io.WriteString(peer, "+OK\r\n$6\r\na\r\nb\x00\xff\r\n")
+
+	for _, args := range [][]string{{"SET", "key", "a\r\nb\x00\xff"}, {"GET", "key"}} {
+		reply, err := command(s, args...)
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Printf("%q\n", reply)
+	}
+	// Output:
+	// "+OK"
+	// "a\r\nb\x00\xff"
+}
+
+// shout answers lines of up to 512 bytes, which may be a minute apart.
+func shout(conn net.Conn) error {
+	s := bufsock.NewBufferedSocket(conn, bufsock.WithTimeout(time.Minute), bufsock.WithMaxSize(512))
+	defer s.Close()
+	for line, err := range s.Messages([]byte("\n")) {
+		if _, ok := errors.AsType[*bufsock.MessageTooLongError](err); ok {
+			s.Send([]byte("line too long\n"))
+		}
+		if err != nil {
+			return err
+		}
+		if _, err := s.Send(append(bytes.ToUpper(line), '\n')); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func Example_lineServer() {
+	conn, peer := loopback()
+	go shout(peer)
+	fmt.Fprintf(conn, "hello\nworld\n%s\n", strings.Repeat("x", 1000))
+	answers, err := io.ReadAll(conn)
+	if err != nil && !errors.Is(err, net.ErrClosed) {
+		fmt.Println(err)
+	}
+	fmt.Printf("%s", answers)
+	// Output:
+	// HELLO
+	// WORLD
+	// line too long
+}
+
+// serve answers requests, which are netstrings of up to 1 MiB.
+func serve(conn net.Conn, answer func([]byte) []byte) error {
+	ns := bufsock.NewNetstringSocket(conn, bufsock.WithMaxSize(1<<20))
+	defer ns.Close()
+	for request, err := range ns.Messages() {
+		if err != nil {
+			return err
+		}
+		if err := ns.WriteNetstring(answer(request)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func Example_netstringService() {
+	conn, peer := loopback()
+	go serve(peer, bytes.ToUpper)
+	ns := bufsock.NewNetstringSocket(conn)
+	defer ns.Close()
+	if err := ns.WriteNetstring([]byte("hello, world")); err != nil {
+		log.Fatal(err)
+	}
+	reply, err := ns.ReadNetstring()
+	fmt.Printf("%s %v\n", reply, err)
+	// Output: HELLO, WORLD <nil>
+}
+
+// startTLS goes on with TLS. What came ahead of it, Upgrade refuses.
+func startTLS(ctx context.Context, s *bufsock.BufferedSocket, config *tls.Config) error {
+	return s.Upgrade(func(conn net.Conn) (net.Conn, error) {
+		t := tls.Client(conn, config)
+		return t, t.HandshakeContext(ctx)
+	})
+}
+
+func Example_startTLS() {
+	conn, peer := loopback()
+	config := serveSTARTTLS(peer)
+	s := bufsock.NewBufferedSocket(conn)
+	defer s.Close()
+	s.Send([]byte("STARTTLS\r\n"))
+	if reply, err := s.RecvUntil([]byte("\r\n")); err != nil || !bytes.HasPrefix(reply, []byte("220 ")) {
+		log.Fatalf("STARTTLS: %q, %v", reply, err)
+	}
+	if err := startTLS(context.Background(), s, config); err != nil {
+		log.Fatal(err)
+	}
+	line, err := s.RecvUntil([]byte("\r\n"))
+	fmt.Printf("%q %v\n", line, err)
+	// Output: "250 this is TLS" <nil>
+}
+
+// accept reads the line that a proxy sends, of at most 107 bytes. What came
+// behind it belongs to TLS, so TLS gets the socket and not conn.
+func accept(conn net.Conn, config *tls.Config) (proxy []byte, t *tls.Conn, err error) {
+	s := bufsock.NewBufferedSocket(conn)
+	proxy, err = s.RecvUntil([]byte("\r\n"), bufsock.WithMaxSize(107))
+	return proxy, tls.Server(s, config), err
+}
+
+func Example_proxyLine() {
+	cert, roots := selfSigned("www.example.com")
+	conn, peer := loopback()
+	go func() {
+		io.WriteString(conn, "PROXY TCP4 192.0.2.1 192.0.2.2 5000 443\r\n")
+		tls.Client(conn, &tls.Config{RootCAs: roots, ServerName: "www.example.com"}).Handshake()
+	}()
+	proxy, t, err := accept(peer, &tls.Config{Certificates: []tls.Certificate{cert}})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Printf("%s, %v\n", proxy, t.Handshake())
+	// Output: PROXY TCP4 192.0.2.1 192.0.2.2 5000 443, <nil>
+}
+
+// alive asks without waiting, and takes nothing away.
+func alive(s *bufsock.BufferedSocket) bool {
+	_, err := s.Peek(1, bufsock.WithTimeout(bufsock.NonBlocking))
+	return err == nil || errors.Is(err, bufsock.ErrWouldBlock)
+}
+
+func Example_liveness() {
+	conn, peer := net.Pipe()
+	s := bufsock.NewBufferedSocket(conn)
+	fmt.Println(alive(s))
+	peer.Close()
+	fmt.Println(alive(s))
+	// Output:
+	// true
+	// false
+}
+
+// Each block of Go in README.md is here, or in example_test.go, word for word.
+func TestRecipesAreThoseOfTheReadme(t *testing.T) {
+	readme, err := os.ReadFile("README.md")
+	require.NoError(t, err)
+	recipes, err := os.ReadFile("recipes_test.go")
+	require.NoError(t, err)
+	blocks := regexp.MustCompile("(?s)```go\n(.*?)```").FindAllSubmatch(readme, -1)
+	require.Len(t, blocks, 7)
+	for _, block := range blocks {
+		require.Contains(t, string(recipes), string(block[1]))
+	}
+}
+
+// greet is the first block of README.md.
+func greet(ctx context.Context, address string) ([]byte, error) {
+	s, err := bufsock.Dial(ctx, "tcp", address, bufsock.WithTimeout(5*time.Second))
+	if err != nil {
+		return nil, err
+	}
+	defer s.Close()
+	greeting, err := s.RecvUntil([]byte("\r\n")) // at most 32 KiB, at most 5 s
+	if timeout, ok := errors.AsType[*bufsock.TimeoutError](err); ok {
+		log.Printf("%d bytes so far, none lost", timeout.Buffered) // call again: it goes on
+	}
+	return greeting, err
+}
+
+func Example() {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		if conn, err := l.Accept(); err == nil {
+			io.WriteString(conn, "220 mail.example.com\r\n")
+		}
+	}()
+	greeting, err := greet(context.Background(), l.Addr().String())
+	fmt.Printf("%q %v\n", greeting, err)
+	// Output: "220 mail.example.com" <nil>
+}
