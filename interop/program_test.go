@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net"
 	"os"
@@ -13,6 +14,7 @@ import (
 	"regexp"
 	"runtime/debug"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -275,16 +277,54 @@ type result struct {
 // exit status. It fails the test if the program does not end.
 func runProgram(t *testing.T, stdin, path string, args ...string) result {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	r, err := runWith(strings.NewReader(stdin), path, args...)
+	require.NoError(t, err)
+	return r
+}
+
+// runWith is runProgram for any input and any goroutine.
+func runWith(stdin io.Reader, path string, args ...string) (result, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, path, args...)
 	cmd.WaitDelay = time.Second
 	var stdout, stderr bytes.Buffer
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader([]byte(stdin)), &stdout, &stderr
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, &stdout, &stderr
 	err := cmd.Run()
-	require.NoError(t, ctx.Err(), "%s %q\n%s", path, args, &stderr)
-	if _, isExit := errors.AsType[*exec.ExitError](err); !isExit {
-		require.NoError(t, err, "%s %q", path, args)
+	if _, isExit := errors.AsType[*exec.ExitError](err); isExit && ctx.Err() == nil {
+		err = nil
 	}
-	return result{stdout.String(), stderr.String(), cmd.ProcessState.ExitCode()}
+	if err != nil {
+		return result{}, fmt.Errorf("%s %q: %w\n%s", path, args, err, &stderr)
+	}
+	return result{stdout.String(), stderr.String(), cmd.ProcessState.ExitCode()}, nil
+}
+
+// An outcome is what a function returned.
+type outcome[T any] struct {
+	value T
+	err   error
+}
+
+// goDo calls f in a goroutine. f must not use the test to fail.
+func goDo[T any](f func() (T, error)) <-chan outcome[T] {
+	c := make(chan outcome[T], 1)
+	go func() {
+		v, err := f()
+		c <- outcome[T]{v, err}
+	}()
+	return c
+}
+
+// await returns what a function called by goDo has returned without an error.
+func await[T any](t *testing.T, c <-chan outcome[T]) T {
+	t.Helper()
+	select {
+	case o := <-c:
+		require.NoError(t, o.err)
+		return o.value
+	case <-time.After(patience):
+		t.Fatal("still waiting")
+	}
+	panic("unreachable")
 }
