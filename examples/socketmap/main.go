@@ -55,8 +55,8 @@ func run(listen, file string, maxReply int) error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, func() {
 		stop() // a second signal ends the program at once
-		slog.Info("shutting down")
 		l.Close()
+		slog.Info("shutting down")
 	})
 	slog.Info("listening", "addr", l.Addr())
 	var clients sync.WaitGroup
