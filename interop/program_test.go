@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"runtime/debug"
 	"strconv"
 	"strings"
@@ -261,6 +262,9 @@ var buildExamples = sync.OnceValue(func() error {
 // 127.0.0.1:0 or on a socket in a directory of the test.
 func startExample(t *testing.T, name string, args ...string) *process {
 	t.Helper()
+	if runtime.GOOS == "windows" {
+		t.Skip("ends programs by signals")
+	}
 	require.NoError(t, buildExamples())
 	p := start(t, filepath.Join(examplesDir, name), args...)
 	p.addr = p.waitOutput(t, `listening.*? addr=(\S+)\n`)[1]

@@ -10,6 +10,9 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
+	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -232,4 +235,28 @@ func TestSCGIShutdown(t *testing.T) {
 		assert.Equal(t, "201 Created\n"+sum+"\n", await(t, answer))
 		assert.NoError(t, app.wait(t))
 	})
+}
+
+// A large upload takes no more memory than a small one.
+func TestSCGIMemory(t *testing.T) {
+	t.Parallel()
+	if runtime.GOOS != "linux" {
+		t.Skip("reads the memory of a process from /proc")
+	}
+	const size, most = 128 << 20, 80 << 20
+	curl := program(t, "curl", "curl")
+	app := startExample(t, "scgi", "-listen", "127.0.0.1:0", "-dir", t.TempDir())
+	url := startLighttpd(t, app.addr)
+	file := writeFile(t, t.TempDir(), "zeros", "")
+	require.NoError(t, os.Truncate(file, size))
+
+	got := runProgram(t, "", curl, "-sS", "-w", "%{http_code}", "-o", os.DevNull, "-T", file, url)
+	require.Equal(t, result{stdout: "201"}, got)
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", app.cmd.Process.Pid))
+	require.NoError(t, err)
+	peak := regexp.MustCompile(`VmHWM:\s+(\d+) kB`).FindSubmatch(status)
+	require.NotNil(t, peak, "%s", status)
+	kib, err := strconv.Atoi(string(peak[1]))
+	require.NoError(t, err)
+	assert.Less(t, kib<<10, most)
 }
