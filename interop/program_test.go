@@ -21,6 +21,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
@@ -267,6 +268,10 @@ func startExample(t *testing.T, name string, args ...string) *process {
 	}
 	require.NoError(t, buildExamples())
 	p := start(t, filepath.Join(examplesDir, name), args...)
+	t.Cleanup(func() {
+		p.terminate(t)
+		assert.NoError(t, p.err, "%s did not end well: it panicked, or has a data race", name)
+	})
 	p.addr = p.waitOutput(t, `listening.*? addr=(\S+)\n`)[1]
 	return p
 }
