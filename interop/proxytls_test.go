@@ -181,12 +181,14 @@ func dialProxyTLS(t *testing.T, addr, line string) (*tls.Conn, error) {
 func TestProxyTLSLines(t *testing.T) {
 	t.Parallel()
 	server := startExample(t, "proxytls", "-listen", "127.0.0.1:0")
-	longest := "PROXY UNKNOWN" + strings.Repeat(" ", 107-len("PROXY UNKNOWN\r\n")) + "\r\n"
+	unknown := func(size int) string {
+		return "PROXY UNKNOWN" + strings.Repeat(" ", size-len("PROXY UNKNOWN\r\n")) + "\r\n"
+	}
 	for line, want := range map[string]string{
 		"PROXY TCP4 192.0.2.1 198.51.100.2 56324 443\r\n": "Hello 192.0.2.1:56324,",
 		"PROXY TCP6 2001:db8::1 2001:db8::2 1 443\r\n":    "Hello [2001:db8::1]:1,",
 		"PROXY UNKNOWN\r\n":                               "Hello 127.0.0.1:",
-		longest:                                           "Hello 127.0.0.1:",
+		unknown(107):                                      "Hello 127.0.0.1:",
 	} {
 		c, err := dialProxyTLS(t, server.addr, line)
 		require.NoError(t, err, "%q", line)
@@ -196,7 +198,7 @@ func TestProxyTLSLines(t *testing.T) {
 		require.NoError(t, err)
 		assert.Contains(t, string(answer), want, "%q", line)
 	}
-	for _, line := range []string{" " + longest, "PROXY\r\n", "PROXY TCP4 1.2.3 1.2.3.4 1 2\r\n", "\r\n", ""} {
+	for _, line := range []string{unknown(108), "PROXY\r\n", "PROXY TCP4 1.2.3 1.2.3.4 1 2\r\n", "\r\n", ""} {
 		_, err := dialProxyTLS(t, server.addr, line)
 		assert.Error(t, err, "%q", line)
 	}

@@ -44,7 +44,7 @@ pid nginx.pid;
 events { worker_connections 256; }
 http {
 	access_log off;
-	client_max_body_size 64m;
+	client_max_body_size 0;
 	client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi;
 	uwsgi_temp_path uwsgi; scgi_temp_path scgi;
 	server {
@@ -243,10 +243,10 @@ func TestSCGIMemory(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("reads the memory of a process from /proc")
 	}
-	const size, most = 128 << 20, 80 << 20
+	const size, most = 64 << 20, 40 << 20
 	curl := program(t, "curl", "curl")
 	app := startExample(t, "scgi", "-listen", "127.0.0.1:0", "-dir", t.TempDir())
-	url := startLighttpd(t, app.addr)
+	url := startNginx(t, app.addr)
 	file := writeFile(t, t.TempDir(), "zeros", "")
 	require.NoError(t, os.Truncate(file, size))
 
