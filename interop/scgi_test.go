@@ -30,7 +30,7 @@ var webServers = map[string]func(t *testing.T, app string) (url string){
 
 func startNginx(t *testing.T, app string) string {
 	t.Helper()
-	nginx, dir, addr := program(t, "nginx", "nginx-light"), t.TempDir(), freeAddr(t)
+	nginx, dir, addr := program(t, "nginx", "nginx"), t.TempDir(), freeAddr(t)
 	writeFile(t, dir, "params", `
 scgi_param SCGI 1;
 scgi_param REQUEST_METHOD $request_method;
