@@ -39,7 +39,7 @@ var (
 	listen  = flag.String("listen", "127.0.0.1:4000", "listen on this `address`")
 	dir     = flag.String("dir", os.TempDir(), "keep files in this `directory`")
 	maxFile = flag.Int64("max-file", 1<<30, "largest file in `bytes`")
-	timeout = flag.Duration("timeout", 5*time.Minute, "of a request, from its first byte to the end of the answer")
+	timeout = flag.Duration("timeout", 5*time.Minute, "the time for a request, with its answer")
 )
 
 func main() {
