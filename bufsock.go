@@ -54,12 +54,14 @@
 // tls.Conn, a net.Pipe) and on other systems it waits at most a millisecond.
 //
 // [WithContext] ends a call when a context is done. Bytes that have arrived win
-// over the cancellation, and the connection stays usable.
+// over the cancellation, and the connection stays usable. So a loop over
+// messages of a busy peer has to ask the context itself whether it is to end.
 //
 // Deadlines set with SetDeadline, SetReadDeadline and SetWriteDeadline bound
 // these calls, too, whichever ends first, and are left as they were set. They
-// alone bound Read, Write, WriteTo and ReadFrom, as those of any net.Conn. Set
-// them on the socket and not on the connection below it, whose deadlines the
+// alone bound Read, Write, WriteTo and ReadFrom, as those of any net.Conn. To
+// give several calls one deadline and no other, set it and the timeout to
+// [NoTimeout]. Set deadlines on the socket and not on the connection below it, whose deadlines the
 // socket changes while a call waits.
 //
 // A call that is answered from the buffer looks at no clock and touches no
@@ -285,6 +287,10 @@ func AppendTo(dst []byte) Option {
 //
 // It is safe for use by any number of goroutines; see the package
 // documentation for how calls are ordered.
+//
+// A type that embeds a *BufferedSocket and has a Read or Write of its own must
+// have WriteTo and ReadFrom, too: io.Copy prefers these. Embedding it as a
+// net.Conn avoids that.
 type BufferedSocket struct {
 	conn    net.Conn        // changed with both locks held
 	raw     syscall.RawConn // its descriptor, or nil; changed with conn
@@ -468,6 +474,11 @@ func (r *request) limit() int {
 // matches [net.ErrClosed], as do all calls from then on. Both buffers are
 // emptied; what is in the send buffer is not sent, so call Flush first. Close
 // does not wait for other calls, and may be called again: it then returns nil.
+//
+// A TCP connection that is closed before all that came was received is reset,
+// and the peer may then lose the answer that was sent last. To end a connection
+// on which the peer may still be sending, call CloseWrite and receive until the
+// end of the stream first.
 func (s *BufferedSocket) Close() error {
 	first := s.recv.close()
 	s.send.close()
