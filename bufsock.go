@@ -409,7 +409,14 @@ func (s *BufferedSocket) use(conn net.Conn) {
 func (r *request) prepare(s *BufferedSocket, opts []Option, accept optionKind) error {
 	r.timeout = time.Duration(s.timeout.Load())
 	r.max = int(s.maxSize.Load())
-	var err error
+	if len(opts) == 0 {
+		return nil
+	}
+	return r.apply(opts, accept)
+}
+
+// apply sets what the options say.
+func (r *request) apply(opts []Option, accept optionKind) (err error) {
 	for i := range opts {
 		o := &opts[i]
 		kind := o.kind()

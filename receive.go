@@ -121,13 +121,20 @@ func (s *BufferedSocket) recvUntil(r *request, delim []byte) ([]byte, error) {
 	}
 	h := &s.recv
 	h.mu.Lock()
-	if h.idle() {
-		b := h.data
+	if b := h.data; h.idle() && b != nil && b.searched == 0 {
+		// Mostly the first byte of the delimiter is where it begins.
 		data := b.head(r.limit())
-		from := min(b.resume(delim), len(data))
-		if i := index(data[from:], delim); i >= 0 {
-			msg := r.takeMessage(b, from+i, len(delim))
-			h.unlock()
+		if i := bytes.IndexByte(data, delim[0]); i >= 0 && begins(data[i:], delim) {
+			n := i + len(delim)
+			if r.keepDelim {
+				i = n
+			}
+			msg := r.deliver(data[:i])
+			b.consume(n)
+			if b.wasteful() {
+				h.tidy()
+			}
+			h.mu.Unlock()
 			return msg, nil
 		}
 	}
@@ -145,7 +152,7 @@ func (s *BufferedSocket) awaitUntil(r *request, delim []byte) ([]byte, error) {
 	for ; err == nil; err = s.fill(&c) {
 		data := h.data.head(limit)
 		start := min(from, len(data))
-		if i := index(data[start:], delim); i >= 0 {
+		if i := bytes.Index(data[start:], delim); i >= 0 {
 			return c.takeMessage(h.data, start+i, len(delim)), nil
 		}
 		if !canStillEnd(data, delim, limit) {
@@ -160,20 +167,17 @@ func (s *BufferedSocket) awaitUntil(r *request, delim []byte) ([]byte, error) {
 	return c.dst, s.explain(&c, h, err, wantDelim(delim))
 }
 
-// index is bytes.Index for data in which the first byte of delim mostly begins
-// a match.
-func index(data, delim []byte) int {
-	i := bytes.IndexByte(data, delim[0])
-	switch {
-	case i < 0 || len(delim) == 1:
-		return i
-	case len(delim) == 2 && i+1 < len(data) && data[i+1] == delim[1]:
-		return i
+// begins is bytes.HasPrefix for a prefix of a few bytes.
+func begins(data, prefix []byte) bool {
+	if len(data) < len(prefix) {
+		return false
 	}
-	if j := bytes.Index(data[i:], delim); j >= 0 {
-		return i + j
+	for i, b := range prefix {
+		if data[i] != b {
+			return false
+		}
 	}
-	return -1
+	return true
 }
 
 // canStillEnd reports whether delim, of which there is no match in data, can
