@@ -570,6 +570,47 @@ func TestCopy(t *testing.T) {
 	}
 }
 
+func TestEcho(t *testing.T) {
+	for _, transport := range transports {
+		t.Run(transport.name, func(t *testing.T) {
+			local, remote := transport.pair(t)
+			s := bufsock.NewBufferedSocket(local)
+			echoed := make(chan error, 1)
+			go func() {
+				_, err := io.Copy(s, s)
+				echoed <- err
+			}()
+			for range 3 {
+				_, err := io.WriteString(remote, "echo\n")
+				require.NoError(t, err)
+				got := make([]byte, 5)
+				_, err = io.ReadFull(remote, got)
+				require.NoError(t, err)
+				require.Equal(t, "echo\n", string(got))
+			}
+			require.NoError(t, s.Close())
+			require.ErrorIs(t, <-echoed, net.ErrClosed)
+		})
+	}
+}
+
+// Both directions of a proxy begin at the same moment, and end.
+func TestCopyBothWays(t *testing.T) {
+	for range 500 {
+		a, clientA := tcpPair(t)
+		b, clientB := tcpPair(t)
+		sa, sb := bufsock.NewBufferedSocket(a), bufsock.NewBufferedSocket(b)
+		var copies sync.WaitGroup
+		copies.Go(func() { io.Copy(sa, sb) })
+		copies.Go(func() { io.Copy(sb, sa) })
+		clientA.Close()
+		clientB.Close()
+		copies.Wait()
+		sa.Close()
+		sb.Close()
+	}
+}
+
 func TestWriteToKeepsWhatWasNotTaken(t *testing.T) {
 	boom := errors.New("boom")
 	for _, transport := range transports[:3] {

@@ -655,7 +655,7 @@ func (s *BufferedSocket) WriteTo(w io.Writer) (n int64, err error) {
 			if err != nil {
 				return n, err
 			}
-		case s.end == nil && s.raw != nil && s.kernelCopies(w):
+		case s.end == nil && s.raw != nil && s.unlockedKernelCopies(&c, w):
 			m, err := s.unlockedCopy(&c, h, w, s.conn)
 			s.noteCopy(&c, err)
 			return n + m, err
@@ -697,9 +697,19 @@ func (s *BufferedSocket) noteCopy(c *call, err error) {
 	}
 }
 
-// kernelCopies reports whether the kernel makes a copy from the connection to w.
-// If io.Copy made it, bytes that w does not take would be lost.
-func (s *BufferedSocket) kernelCopies(w io.Writer) bool {
+// unlockedKernelCopies is kernelCopies in the turn of the call, without the
+// lock: w may be a socket, even s itself, that wants a lock of its own.
+func (s *BufferedSocket) unlockedKernelCopies(c *call, w io.Writer) bool {
+	h, conn := &s.recv, s.conn
+	c.turn, h.busy = true, true
+	h.mu.Unlock()
+	defer h.mu.Lock()
+	return kernelCopies(conn, w)
+}
+
+// kernelCopies reports whether the kernel makes a copy from conn to w. If
+// io.Copy made it, bytes that w does not take would be lost.
+func kernelCopies(conn net.Conn, w io.Writer) bool {
 	if runtime.GOOS != "linux" {
 		return false
 	}
@@ -707,7 +717,7 @@ func (s *BufferedSocket) kernelCopies(w io.Writer) bool {
 	case *net.TCPConn:
 		return true
 	case *net.UnixConn:
-		_, fromTCP := s.conn.(*net.TCPConn)
+		_, fromTCP := conn.(*net.TCPConn)
 		return fromTCP && descriptor(w) != nil
 	case *BufferedSocket:
 		_, toTCP := w.NetConn().(*net.TCPConn)
