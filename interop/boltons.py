@@ -1,17 +1,20 @@
 """The Python end of the tests against boltons.socketutils.
 
-    boltons.py scripts          run scripts of calls; see differential_test.go
-    boltons.py serve KIND       accept one connection and echo its messages
-    boltons.py connect KIND ADDRESS COUNT
-                                send messages to an echo and compare
+    boltons.py check            end with status 0 if boltons is there
+    boltons.py scripts          make the calls of the scripts that come as lines
+                                of JSON, and print what comes of them
+    boltons.py serve KIND       accept one connection and send its messages back
+    boltons.py connect KIND ADDRESS COUNT LARGEST
+                                send COUNT messages to such a server
 
-KIND is netstrings or lines. It needs Python 3 and boltons.
+KIND is how messages are framed: netstrings, or blocks, which are a line that
+says the size, and so many bytes.
 """
 
 import bisect
 import errno
-import hashlib
 import json
+import random
 import socket
 import sys
 
@@ -242,6 +245,58 @@ def run_scripts():
         sys.stdout.flush()
 
 
+class Blocks:
+    """Messages with a line before them that says their size."""
+
+    def __init__(self, sock):
+        self.bsock = BufferedSocket(sock)
+
+    def write(self, payload):
+        self.bsock.buffer(b'%d\r\n' % len(payload))
+        self.bsock.buffer(payload)
+        self.bsock.flush()
+
+    def read(self):
+        size = int(self.bsock.recv_until(b'\r\n'))
+        return self.bsock.recv_size(size) if size else b''  # it would wait
+
+
+class Netstrings:
+    def __init__(self, sock):
+        ns = NetstringSocket(sock, maxsize=1 << 20)
+        self.write, self.read = ns.write_ns, ns.read_ns
+
+
+KINDS = {'netstrings': Netstrings, 'blocks': Blocks}
+
+
+def serve(kind):
+    with socket.create_server(('127.0.0.1', 0)) as listener:
+        print('listening on %s:%d' % listener.getsockname(), flush=True)
+        sock, _ = listener.accept()
+    with sock:
+        peer = KINDS[kind](sock)
+        while True:
+            try:
+                payload = peer.read()
+            except socketutils.ConnectionClosed:
+                return
+            peer.write(payload)
+
+
+def connect(kind, address, count, largest):
+    host, port = address.rsplit(':', 1)
+    with socket.create_connection((host, int(port))) as sock:
+        peer = KINDS[kind](sock)
+        for i in range(int(count)):
+            size = random.randrange(1 + (int(largest) >> random.randrange(18))) if i else int(largest)
+            payload = random.randbytes(size)
+            peer.write(payload)
+            if peer.read() != payload:
+                sys.exit('message %d of %d bytes came back as another' % (i, size))
+    print(count, 'messages came back')
+
+
 if __name__ == '__main__':
-    if sys.argv[1] == 'scripts':
-        run_scripts()
+    mode, args = sys.argv[1], sys.argv[2:]
+    {'check': lambda: None, 'scripts': run_scripts, 'serve': serve, 'connect': connect}[mode](*args)
