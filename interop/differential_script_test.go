@@ -382,7 +382,7 @@ func (w *scriptWriter) receive(st *step, choice int) {
 	case choice < 55:
 		st.Op, st.Size = choose(w, "recv_size", "peek", "recv"), choose(w, w.IntN(12), w.IntN(50), w.IntN(50), w.IntN(300))
 		if w.IntN(30) == 0 {
-			st.Size = choose(w, 0, -1, -3, 5000)
+			st.Size = choose(w, 0, -1, -3, 5000, 18_000, 18_000)
 		}
 	default:
 		st.Op, st.MaxSize = "recv_close", w.maxSize()
