@@ -271,7 +271,7 @@ func (w *scriptWriter) writeStream() {
 // which a timeout ends.
 func (w *scriptWriter) writeRoom() {
 	if w.sc.Joined || w.IntN(2) == 0 {
-		w.sc.Room = [][2]int64{{0, 1 << 40}}
+		w.sc.Room = [][2]int64{{0, 1 << 30}}
 		return
 	}
 	at := int64(0)

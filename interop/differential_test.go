@@ -14,7 +14,6 @@ import (
 	"os/exec"
 	"regexp"
 	"runtime"
-	"runtime/debug"
 	"slices"
 	"strconv"
 	"sync"
@@ -71,11 +70,6 @@ func TestLikeBoltons(t *testing.T) {
 			assert.NotZero(t, y.rules[r.name], "no difference needs the rule: %s", r.name)
 		}
 	}
-}
-
-func hasRaceDetector() bool {
-	info, ok := debug.ReadBuildInfo()
-	return ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})
 }
 
 // A tally counts what the comparison finds.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -375,7 +376,10 @@ func TestRedisCLI(t *testing.T) {
 // test to say.
 func TestRedisBenchmark(t *testing.T) {
 	benchmark := program(t, "redis-benchmark", "redis-tools")
-	const requests = 100_000
+	requests := 100_000
+	if hasRaceDetector() {
+		requests /= 10
+	}
 	for _, name := range []string{"bufio", "bufsock", "bufio", "bufsock"} {
 		r := newRedisServer()
 		serve := r.serveBufsock
@@ -395,4 +399,9 @@ func TestRedisBenchmark(t *testing.T) {
 			t.Logf("%s on %-7s %9s requests per second", command, name, rows[i+1][1])
 		}
 	}
+}
+
+func hasRaceDetector() bool {
+	info, ok := debug.ReadBuildInfo()
+	return ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})
 }

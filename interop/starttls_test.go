@@ -113,8 +113,9 @@ func listenMail(t *testing.T, p *mailProtocol, config *tls.Config, mail string) 
 		if err != nil {
 			return nil, err
 		}
-		s := &mailSession{BufferedSocket: bufsock.NewBufferedSocket(conn, bufsock.WithTimeout(patience)), config: config, mail: mail}
-		defer s.Close()
+		sock := bufsock.NewBufferedSocket(conn, bufsock.WithTimeout(patience))
+		defer sock.Close()
+		s := &mailSession{BufferedSocket: sock, config: config, mail: mail}
 		return s, s.serve(p)
 	})
 }
@@ -204,8 +205,8 @@ func TestCurlSMTP(t *testing.T) {
 	require.Equal(t, result{"", "", 0}, got)
 	s := await(t, served)
 	require.True(t, mail == s.mail, "%d bytes became %d", len(mail), len(s.mail))
-	require.Equal(t, []string{"EHLO me", "tls EHLO me", "tls MAIL FROM:<a@x.test>", "tls RCPT TO:<b@x.test>", "tls DATA", "tls QUIT"},
-		s.commands)
+	require.Equal(t, []string{"EHLO me", "tls EHLO me",
+		"tls MAIL FROM:<a@x.test>", "tls RCPT TO:<b@x.test>", "tls DATA", "tls QUIT"}, s.commands)
 }
 
 // TestInjectionBehindSTARTTLS sends a command in the clear, in one segment with
