@@ -539,7 +539,9 @@ func (h *half) isClosed(op string) error {
 // wrap must use the connection that it is given, and not the socket, whose
 // calls wait until wrap has returned; Close does not. It is not bounded by a
 // timeout. For TLS it should do the handshake, with
-// [crypto/tls.Conn.HandshakeContext].
+// [crypto/tls.Conn.HandshakeContext]. A server that must not answer STARTTLS
+// before nothing is buffered can write the answer to that connection in wrap.
+// After ErrBufferedData, Discard(s.Buffered()) drops what was received.
 func (s *BufferedSocket) Upgrade(wrap func(net.Conn) (net.Conn, error)) error {
 	if wrap == nil {
 		return invalid("Upgrade", "nil function")
