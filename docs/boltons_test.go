@@ -1,3 +1,8 @@
+// Package docs_test holds the pages beside it to the code. To run the Python
+// in them as well, and to fail where that is not possible, on Debian or Ubuntu:
+//
+//	sudo apt-get install python3-boltons
+//	BUFSOCK_INTEROP=require go test ./docs
 package docs_test
 
 import (

@@ -34,10 +34,11 @@ type turn struct {
 // A server serves one client on a port of 127.0.0.1.
 type server struct {
 	listener *net.TCPListener
-	ready    chan struct{} // closed when what it sends unasked has been sent
+	ready    chan struct{} // closed when it has sent what it sends unasked
 	ended    chan error    // sent to once: nil if the client did its part
 }
 
+// startServer starts the server of a snippet.
 func startServer(name string) (*server, error) {
 	turns, ok := servers[name]
 	if !ok {
@@ -113,7 +114,7 @@ func untilEnd(conn net.Conn) error {
 		return fmt.Errorf("heard %q after the end", more)
 	}
 	if errors.Is(err, io.ErrUnexpectedEOF) {
-		return nil // Python closes TLS without a word
+		return nil // the client closed TLS without saying so
 	}
 	return err
 }
