@@ -241,6 +241,9 @@ func (k optionKind) String() string {
 
 // WithTimeout sets the timeout of the socket, in a constructor, or of the
 // call: [NoTimeout], [NonBlocking], or a duration that bounds the whole call.
+//
+// A negative duration is no timeout. So do not compute one from a moment that
+// may have passed: use [WithContext] or SetDeadline for that.
 func WithTimeout(d time.Duration) Option { return Option{what: optTimeout, n: int64(d)} }
 
 // WithMaxSize sets the max size of the socket, in a constructor, or of the
@@ -316,7 +319,7 @@ var (
 // NewBufferedSocket returns a socket on conn. It takes the options
 // [WithTimeout], [WithMaxSize] and [WithReadSize], and panics if conn is nil or
 // an option is of no use. The connection must not be read or written by others
-// from then on.
+// from then on, and deadlines set on it before are not kept.
 func NewBufferedSocket(conn net.Conn, opts ...Option) *BufferedSocket {
 	if conn == nil {
 		panic("bufsock: NewBufferedSocket: nil connection")
@@ -447,7 +450,8 @@ func (s *BufferedSocket) Timeout() time.Duration { return time.Duration(s.timeou
 
 // SetTimeout sets the timeout of calls that are given none: [NoTimeout], or
 // any negative duration, [NonBlocking], or a duration that bounds the whole
-// call. It does not change that of a call under way.
+// call. It does not change that of a call under way, and does not bound Read,
+// Write, WriteTo and ReadFrom: deadlines do.
 func (s *BufferedSocket) SetTimeout(d time.Duration) { s.timeout.Store(int64(max(d, NoTimeout))) }
 
 // SetBlocking sets the timeout to [NoTimeout] if blocking is true, else to

@@ -24,7 +24,8 @@ const maxEmptyReads = 100
 // Recv returns at least 1 and at most size bytes: those in the receive buffer,
 // else those of one read of the connection, the rest of which is buffered.
 //
-// At the end of the stream the error is [io.EOF] itself, every time. Recv of
+// At the end of the stream the error is [io.EOF] itself, every time, and not a
+// *ConnectionClosedError, because no message can have been cut. Recv of
 // size 0 returns an empty slice at once. It takes [WithTimeout], [WithContext]
 // and [AppendTo]. A call that fails has consumed nothing.
 func (s *BufferedSocket) Recv(size int, opts ...Option) ([]byte, error) {
@@ -424,7 +425,8 @@ func (s *BufferedSocket) RecvClose(opts ...Option) ([]byte, error) {
 //
 // It returns a *ConnectionClosedError if the stream ends before. Peek of 0
 // returns an empty slice at once; Peek(1, WithTimeout(NonBlocking)) tells a
-// closed connection from a quiet one. It takes [WithTimeout], [WithContext] and
+// closed connection from a quiet one, and Peek(1) waits until there is something
+// to receive, which RecvBuffer then shows. It takes [WithTimeout], [WithContext] and
 // [AppendTo].
 func (s *BufferedSocket) Peek(size int, opts ...Option) ([]byte, error) {
 	c := call{request: request{op: "Peek"}}
