@@ -20,10 +20,23 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The recipes of README.md, and the proof that they do what it says.
+// The recipes of README.md.
 
-// command sends a command to Redis and returns the reply: a line, or a value
-// that may hold anything.
+// greet is the first block of README.md.
+func greet(ctx context.Context, address string) ([]byte, error) {
+	s, err := bufsock.Dial(ctx, "tcp", address, bufsock.WithTimeout(5*time.Second))
+	if err != nil {
+		return nil, err
+	}
+	defer s.Close()
+	greeting, err := s.RecvUntil([]byte("\r\n")) // at most 32 KiB, at most 5 s
+	if timeout, ok := errors.AsType[*bufsock.TimeoutError](err); ok {
+		log.Printf("%d bytes so far, none lost", timeout.Buffered) // call again: it goes on
+	}
+	return greeting, err
+}
+
+// command sends a command to Redis. The reply is a line, or a value of any bytes.
 func command(s *bufsock.BufferedSocket, args ...string) ([]byte, error) {
 	s.Buffer(fmt.Appendf(nil, "*%d\r\n", len(args)))
 	for _, a := range args {
@@ -45,24 +58,6 @@ func command(s *bufsock.BufferedSocket, args ...string) ([]byte, error) {
 	return bytes.TrimSuffix(value, []byte("\r\n")), err
 }
 
-func Example_respClient() {
-	conn, peer := loopback()
-	s := bufsock.NewBufferedSocket(conn)
-	defer s.Close()
-	io.WriteString(peer, "+OK\r\n$6\r\na\r\nb\x00\xff\r\n")
-
-	for _, args := range [][]string{{"SET", "key", "a\r\nb\x00\xff"}, {"GET", "key"}} {
-		reply, err := command(s, args...)
-		if err != nil {
-			log.Fatal(err)
-		}
-		fmt.Printf("%q\n", reply)
-	}
-	// Output:
-	// "+OK"
-	// "a\r\nb\x00\xff"
-}
-
 // shout answers lines of up to 512 bytes, which may be a minute apart.
 func shout(conn net.Conn) error {
 	s := bufsock.NewBufferedSocket(conn, bufsock.WithTimeout(time.Minute), bufsock.WithMaxSize(512))
@@ -81,21 +76,6 @@ func shout(conn net.Conn) error {
 	return nil
 }
 
-func Example_lineServer() {
-	conn, peer := loopback()
-	go shout(peer)
-	fmt.Fprintf(conn, "hello\nworld\n%s\n", strings.Repeat("x", 1000))
-	answers, err := io.ReadAll(conn)
-	if err != nil && !errors.Is(err, net.ErrClosed) {
-		fmt.Println(err)
-	}
-	fmt.Printf("%s", answers)
-	// Output:
-	// HELLO
-	// WORLD
-	// line too long
-}
-
 // serve answers requests, which are netstrings of up to 1 MiB.
 func serve(conn net.Conn, answer func([]byte) []byte) error {
 	ns := bufsock.NewNetstringSocket(conn, bufsock.WithMaxSize(1<<20))
@@ -111,6 +91,61 @@ func serve(conn net.Conn, answer func([]byte) []byte) error {
 	return nil
 }
 
+// startTLS goes on with TLS. Upgrade refuses plaintext that came ahead of it.
+func startTLS(ctx context.Context, s *bufsock.BufferedSocket, config *tls.Config) error {
+	return s.Upgrade(func(conn net.Conn) (net.Conn, error) {
+		t := tls.Client(conn, config)
+		return t, t.HandshakeContext(ctx)
+	})
+}
+
+// accept reads the line that a proxy sends, of at most 107 bytes. What came
+// behind it belongs to TLS, so TLS gets the socket and not conn.
+func accept(conn net.Conn, config *tls.Config) (proxy []byte, t *tls.Conn, err error) {
+	s := bufsock.NewBufferedSocket(conn)
+	proxy, err = s.RecvUntil([]byte("\r\n"), bufsock.WithMaxSize(107))
+	return proxy, tls.Server(s, config), err
+}
+
+// alive asks without waiting, and takes nothing away.
+func alive(s *bufsock.BufferedSocket) bool {
+	_, err := s.Peek(1, bufsock.WithTimeout(bufsock.NonBlocking))
+	return err == nil || errors.Is(err, bufsock.ErrWouldBlock)
+}
+
+func Example_respClient() {
+	conn, peer := loopback()
+	s := bufsock.NewBufferedSocket(conn)
+	defer s.Close()
+	io.WriteString(peer, "+OK\r\n$6\r\na\r\nb\x00\xff\r\n")
+
+	for _, args := range [][]string{{"SET", "key", "a\r\nb\x00\xff"}, {"GET", "key"}} {
+		reply, err := command(s, args...)
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Printf("%q\n", reply)
+	}
+	// Output:
+	// "+OK"
+	// "a\r\nb\x00\xff"
+}
+
+func Example_lineServer() {
+	conn, peer := loopback()
+	go shout(peer)
+	fmt.Fprintf(conn, "hello\nworld\n%s\n", strings.Repeat("x", 1000))
+	answers, err := io.ReadAll(conn)
+	if err != nil && !errors.Is(err, net.ErrClosed) {
+		fmt.Println(err)
+	}
+	fmt.Printf("%s", answers)
+	// Output:
+	// HELLO
+	// WORLD
+	// line too long
+}
+
 func Example_netstringService() {
 	conn, peer := loopback()
 	go serve(peer, bytes.ToUpper)
@@ -122,14 +157,6 @@ func Example_netstringService() {
 	reply, err := ns.ReadNetstring()
 	fmt.Printf("%s %v\n", reply, err)
 	// Output: HELLO, WORLD <nil>
-}
-
-// startTLS goes on with TLS. What came ahead of it, Upgrade refuses.
-func startTLS(ctx context.Context, s *bufsock.BufferedSocket, config *tls.Config) error {
-	return s.Upgrade(func(conn net.Conn) (net.Conn, error) {
-		t := tls.Client(conn, config)
-		return t, t.HandshakeContext(ctx)
-	})
 }
 
 func Example_startTLS() {
@@ -149,14 +176,6 @@ func Example_startTLS() {
 	// Output: "250 this is TLS" <nil>
 }
 
-// accept reads the line that a proxy sends, of at most 107 bytes. What came
-// behind it belongs to TLS, so TLS gets the socket and not conn.
-func accept(conn net.Conn, config *tls.Config) (proxy []byte, t *tls.Conn, err error) {
-	s := bufsock.NewBufferedSocket(conn)
-	proxy, err = s.RecvUntil([]byte("\r\n"), bufsock.WithMaxSize(107))
-	return proxy, tls.Server(s, config), err
-}
-
 func Example_proxyLine() {
 	cert, roots := selfSigned("www.example.com")
 	conn, peer := loopback()
@@ -172,12 +191,6 @@ func Example_proxyLine() {
 	// Output: PROXY TCP4 192.0.2.1 192.0.2.2 5000 443, <nil>
 }
 
-// alive asks without waiting, and takes nothing away.
-func alive(s *bufsock.BufferedSocket) bool {
-	_, err := s.Peek(1, bufsock.WithTimeout(bufsock.NonBlocking))
-	return err == nil || errors.Is(err, bufsock.ErrWouldBlock)
-}
-
 func Example_liveness() {
 	conn, peer := net.Pipe()
 	s := bufsock.NewBufferedSocket(conn)
@@ -189,31 +202,17 @@ func Example_liveness() {
 	// false
 }
 
-// Each block of Go in README.md is here, or in example_test.go, word for word.
+// Each block of Go in README.md is here, word for word.
 func TestRecipesAreThoseOfTheReadme(t *testing.T) {
 	readme, err := os.ReadFile("README.md")
 	require.NoError(t, err)
 	recipes, err := os.ReadFile("recipes_test.go")
 	require.NoError(t, err)
 	blocks := regexp.MustCompile("(?s)```go\n(.*?)```").FindAllSubmatch(readme, -1)
-	require.Len(t, blocks, 7)
+	require.Len(t, blocks, 2)
 	for _, block := range blocks {
 		require.Contains(t, string(recipes), string(block[1]))
 	}
-}
-
-// greet is the first block of README.md.
-func greet(ctx context.Context, address string) ([]byte, error) {
-	s, err := bufsock.Dial(ctx, "tcp", address, bufsock.WithTimeout(5*time.Second))
-	if err != nil {
-		return nil, err
-	}
-	defer s.Close()
-	greeting, err := s.RecvUntil([]byte("\r\n")) // at most 32 KiB, at most 5 s
-	if timeout, ok := errors.AsType[*bufsock.TimeoutError](err); ok {
-		log.Printf("%d bytes so far, none lost", timeout.Buffered) // call again: it goes on
-	}
-	return greeting, err
 }
 
 func Example() {
