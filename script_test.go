@@ -1,0 +1,296 @@
+package bufsock_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"net"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/bufsock/bufsock"
+	"github.com/bufsock/bufsock/internal/faulty"
+	"github.com/stretchr/testify/require"
+)
+
+// This file makes the random calls of model_test.go, and random sends, and
+// compares what a socket does with the model.
+
+// kind names an error as a verdict does, and "later" one that says to try
+// again.
+func kind(err error) string {
+	switch {
+	case err == nil:
+		return ""
+	case err == io.EOF:
+		return "eof"
+	case errors.Is(err, errFull):
+		return "full"
+	case errors.Is(err, context.Canceled), errors.Is(err, os.ErrDeadlineExceeded),
+		errors.Is(err, faulty.ErrPassing), err == io.ErrNoProgress:
+		return "later"
+	}
+	switch err.(type) {
+	case *net.OpError:
+		return "reset" // the connection is broken
+	case *bufsock.MessageTooLongError:
+		return "too long"
+	case *bufsock.ConnectionClosedError:
+		return "closed"
+	case *bufsock.NetstringInvalidSizeError:
+		return "bad size"
+	case *bufsock.NetstringMessageTooLongError:
+		return "frame too long"
+	case *bufsock.NetstringProtocolError:
+		return "no comma"
+	}
+	return err.Error()
+}
+
+// impatience returns options that make a call likely to fail in the middle.
+func impatience(r *rand.Rand) (opts []bufsock.Option, cancel func()) {
+	switch r.IntN(6) {
+	case 0:
+		return []bufsock.Option{bufsock.WithTimeout(bufsock.NonBlocking)}, func() {}
+	case 1, 2:
+		return []bufsock.Option{bufsock.WithTimeout(time.Duration(r.IntN(200)) * time.Microsecond)}, func() {}
+	case 3:
+		ctx, cancel := context.WithCancel(context.Background())
+		if r.IntN(2) == 0 {
+			cancel()
+		} else {
+			time.AfterFunc(time.Duration(r.IntN(200))*time.Microsecond, cancel)
+		}
+		return []bufsock.Option{bufsock.WithContext(ctx)}, cancel
+	case 4:
+		ctx, cancel := context.WithTimeout(context.Background(), time.Duration(r.IntN(200))*time.Microsecond)
+		return []bufsock.Option{bufsock.WithContext(ctx)}, cancel
+	}
+	return nil, func() {}
+}
+
+// patience returns no options.
+func patience(*rand.Rand) ([]bufsock.Option, func()) { return nil, func() {} }
+
+// A reading compares random receives from a socket with the plain bytes.
+type reading struct {
+	t    testing.TB
+	r    *rand.Rand
+	ns   *bufsock.NetstringSocket
+	rest []byte // what is left of the stream
+
+	impatience func(*rand.Rand) ([]bufsock.Option, func())
+	conn       *scriptConn // below the socket, or nil
+	passed     func() int  // how many bytes came out of the connection, or nil
+	sent       func() int  // how many bytes of the stream the peer has sent, if it may stop
+
+	taken  int   // consumed so far
+	err    error // of the last receive
+	broken bool  // the connection is, with an error
+}
+
+// receive makes a request until there is a verdict, wants the right one, and
+// returns it.
+func (rd *reading) receive(req request) verdict {
+	if rd.conn != nil {
+		rd.conn.asked = -1
+	}
+	got := rd.attempt(req)
+	want := rd.judge(req, got)
+	require.Equalf(rd.t, want.err, got.err, "%s of %.60q (%d)", req.name, rd.rest, len(rd.rest))
+	if req.inexact && want.err == "" {
+		require.Truef(rd.t, bytes.HasPrefix(want.msg, got.msg), "%s: %.40q is not the next of %.40q", req.name, got.msg, rd.rest)
+		require.True(rd.t, len(got.msg) > 0 || len(want.msg) == 0, "nothing received")
+		want.consumed = len(got.msg)
+	} else {
+		require.Equalf(rd.t, string(want.msg), string(got.msg), "%s of %.60q", req.name, rd.rest)
+		require.Equalf(rd.t, want.n, got.n, "%s of %.60q", req.name, rd.rest)
+	}
+	if rd.conn != nil && rd.conn.asked >= 0 {
+		require.Lessf(rd.t, rd.conn.asked-rd.taken, want.shown, "%s of %.60q: it waits although it is certain", req.name, rd.rest)
+	}
+	rd.consume(want.consumed)
+	return got
+}
+
+// judge returns the verdict on what is left of the stream. That is less than
+// was thought if the connection has broken, or the peer has stopped sending.
+func (rd *reading) judge(req request, got verdict) verdict {
+	if got.err == "reset" && !rd.broken {
+		rd.broken = true
+		rd.rest = rd.rest[:rd.passed()-rd.taken]
+	}
+	want := req.judge(rd.rest)
+	if want.err != got.err && rd.sent != nil {
+		rd.rest = rd.rest[:rd.sent()-rd.taken]
+		want = req.judge(rd.rest)
+	}
+	if rd.broken && want.shown == atEnd {
+		want.err, want.msg = "reset", nil
+		if !req.drops {
+			want.consumed = 0
+		}
+	}
+	return want
+}
+
+// consume notes n bytes as consumed, and wants the socket to hold the others
+// that have come.
+func (rd *reading) consume(n int) {
+	rd.rest = rd.rest[n:]
+	rd.taken += n
+	if rd.passed != nil {
+		require.Equal(rd.t, rd.passed(), rd.taken+rd.ns.Socket().Buffered(), "bytes received, and consumed or buffered")
+	}
+}
+
+// attempt makes a request again and again as long as it says so.
+func (rd *reading) attempt(req request) verdict {
+	got := verdict{err: "later"}
+	done := 0
+	for got.err == "later" {
+		opts, cancel := rd.impatience(rd.r)
+		var dst []byte
+		if !req.bare && rd.r.IntN(2) == 0 {
+			dst = append(make([]byte, 0, 3+rd.r.IntN(50_000)), "dst"...)
+			opts = append(opts, bufsock.AppendTo(dst))
+		}
+		msg, n, err := req.call(rd.ns, done, opts...)
+		cancel()
+		require.Truef(rd.t, bytes.HasPrefix(msg, dst), "%s: dst is gone: %.20q", req.name, msg)
+		got, rd.err = verdict{msg: msg[len(dst):], n: n, err: kind(err)}, err
+		if req.drops {
+			done += n
+			got.n = done
+		} else if err != nil {
+			rd.keeps(req, got.msg, err)
+		}
+	}
+	return got
+}
+
+// keeps wants a receive that failed to have returned and consumed nothing.
+func (rd *reading) keeps(req request, msg []byte, err error) {
+	require.Emptyf(rd.t, msg, "%s: a message with the error %v", req.name, err)
+	left := rd.ns.Socket().RecvBuffer()
+	require.Truef(rd.t, bytes.HasPrefix(rd.rest, left),
+		"%s: the buffer is not the next of the stream: %.40q, not %.40q", req.name, left, rd.rest)
+}
+
+// finish wants the rest of the stream.
+func (rd *reading) finish() { rd.receive(recvClose(bufsock.NoLimit)) }
+
+// A scriptConn hands out a stream in pieces, and then io.EOF.
+type scriptConn struct {
+	net.Conn
+	stream  []byte
+	size    int                 // how many bytes a Read returns at most
+	next    func() (int, error) // or, if not nil, that and an error, for each Read
+	withEOF bool                // the last bytes come together with io.EOF
+
+	taken int // bytes of the stream
+	asked int // taken when the last Read was made
+}
+
+func (c *scriptConn) Read(p []byte) (int, error) {
+	c.asked = c.taken
+	size, err := c.size, error(nil)
+	if c.next != nil {
+		size, err = c.next()
+	}
+	n := copy(p[:min(len(p), size)], c.stream)
+	c.stream = c.stream[n:]
+	c.taken += n
+	if err == nil && len(c.stream) == 0 && (n == 0 && size > 0 || n > 0 && c.withEOF) {
+		err = io.EOF
+	}
+	return n, err
+}
+
+func (c *scriptConn) SetReadDeadline(time.Time) error { return nil }
+
+// A writing compares random sends on a socket with all that was given to them.
+type writing struct {
+	t     testing.TB
+	r     *rand.Rand
+	ns    *bufsock.NetstringSocket
+	given []byte // to be sent, in order
+	sent  int    // how many of them the socket has said to have sent
+
+	impatience func(*rand.Rand) ([]bufsock.Option, func())
+	passed     func() []byte // what the connection has been given, or nil
+}
+
+// send makes a random send, wants it to keep what it has not sent, and returns
+// the kind of its error.
+func (w *writing) send(size int) string {
+	s := w.ns.Socket()
+	before := len(s.SendBuffer())
+	opts, cancel := w.impatience(w.r)
+	n, err := w.attempt(randomBytes(w.r, size), opts)
+	cancel()
+	unsent := s.SendBuffer()
+	if n < 0 { // the call does not say it
+		n = len(w.given) - w.sent - len(unsent)
+	}
+	w.sent += n
+	require.GreaterOrEqual(w.t, len(w.given), w.sent)
+	require.True(w.t, bytes.Equal(w.given[w.sent:], unsent),
+		"%v: the send buffer is not what is unsent: %d bytes, not %d; %d before", err, len(unsent), len(w.given)-w.sent, before)
+	if w.passed != nil {
+		require.True(w.t, bytes.Equal(w.given[:w.sent], w.passed()), "%v: sent %d bytes, not %d", err, len(w.passed()), w.sent)
+	}
+	return kind(err)
+}
+
+// attempt makes a send and adds what it was given to w. It returns how many
+// bytes were sent, or -1.
+func (w *writing) attempt(data []byte, opts []bufsock.Option) (int, error) {
+	s := w.ns.Socket()
+	cut := w.r.IntN(len(data) + 1)
+	switch w.r.IntN(7) {
+	case 0:
+		w.given = append(w.given, data...)
+		return s.Send(data, opts...)
+	case 1:
+		w.given = append(w.given, data...)
+		return s.SendBuffers([][]byte{data[:cut], nil, data[cut:]}, opts...)
+	case 2:
+		w.given = append(w.given, data...)
+		return 0, s.Buffer(data)
+	case 3:
+		return -1, s.Flush(opts...)
+	case 4:
+		w.given = bufsock.AppendNetstring(w.given, data)
+		return -1, w.ns.WriteNetstring(data, append(opts, bufsock.WithMaxSize(bufsock.NoLimit))...)
+	}
+	copied := w.r.IntN(2) == 0
+	patience := time.Duration(w.r.IntN(500)) * time.Microsecond
+	return -1, withDeadline(s.SetWriteDeadline, patience, func() error {
+		var n int64
+		var err error
+		if copied {
+			n, err = s.ReadFrom(bytes.NewReader(data))
+		} else {
+			var m int
+			m, err = s.Write(data)
+			n = int64(m)
+		}
+		w.given = append(w.given, data[:n]...)
+		return err
+	})
+}
+
+// finish sends what is unsent.
+func (w *writing) finish() {
+	for {
+		err := w.ns.Socket().Flush(bufsock.WithTimeout(bufsock.NoTimeout))
+		if kind(err) != "later" {
+			require.NoError(w.t, err)
+			return
+		}
+	}
+}
