@@ -154,7 +154,7 @@ func sendAtRandom(t *testing.T, r *rand.Rand, transport transport) {
 		}
 		require.Contains(t, []string{"", "later"}, w.send(size))
 	}
-	w.finish()
+	require.Empty(t, w.finish())
 	require.NoError(t, w.ns.Close())
 	reading.Wait()
 	require.True(t, bytes.Equal(w.given, received), "given %d bytes, received %d", len(w.given), len(received))

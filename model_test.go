@@ -430,7 +430,7 @@ func netReadRequest(r *rand.Rand) request {
 		call: func(ns *bufsock.NetstringSocket, _ int, _ ...bufsock.Option) (msg []byte, _ int, err error) {
 			p := make([]byte, size)
 			n := 0
-			err = withDeadline(ns.Socket().SetReadDeadline, patience, func() error {
+			err = withDeadline(ns.Socket(), ns.Socket().SetReadDeadline, patience, func() error {
 				n, err = ns.Socket().Read(p)
 				return err
 			})
@@ -442,13 +442,19 @@ func netReadRequest(r *rand.Rand) request {
 }
 
 // withDeadline calls f with a deadline that set sets, or with none if patience
-// is short. An error of set is left to f: a net.Pipe has one at its end.
-func withDeadline(set func(time.Time) error, patience time.Duration, f func() error) error {
-	if patience >= 50*time.Microsecond {
-		set(time.Now().Add(patience))
-		defer set(time.Time{})
+// is short, or on a net.Pipe: that refuses to lift a deadline when it has ended.
+func withDeadline(s *bufsock.BufferedSocket, set func(time.Time) error, patience time.Duration, f func() error) error {
+	if _, script := s.NetConn().(*scriptConn); patience < 50*time.Microsecond || !script && s.LocalAddr().Network() == "pipe" {
+		return f()
 	}
-	return f()
+	if err := set(time.Now().Add(patience)); err != nil {
+		return err
+	}
+	err := f()
+	if e := set(time.Time{}); err == nil {
+		err = e
+	}
+	return err
 }
 
 func peekRequest(r *rand.Rand) request {
@@ -533,7 +539,7 @@ func copyRequest(r *rand.Rand) request {
 		},
 		call: func(ns *bufsock.NetstringSocket, done int, _ ...bufsock.Option) (_ []byte, n int, err error) {
 			w := bounded(size - done)
-			err = withDeadline(ns.Socket().SetReadDeadline, patience, func() error {
+			err = withDeadline(ns.Socket(), ns.Socket().SetReadDeadline, patience, func() error {
 				m, err := ns.Socket().WriteTo(&w)
 				n = int(m)
 				return err

@@ -242,14 +242,26 @@ func (c *Conn) CloseWrite() error {
 
 // SetDeadline implements net.Conn.
 func (c *Conn) SetDeadline(t time.Time) error {
-	return errors.Join(c.in.setDeadline(t), c.out.setDeadline(t))
+	return errors.Join(c.SetReadDeadline(t), c.SetWriteDeadline(t))
 }
 
 // SetReadDeadline implements net.Conn.
-func (c *Conn) SetReadDeadline(t time.Time) error { return c.in.setDeadline(t) }
+func (c *Conn) SetReadDeadline(t time.Time) error { return c.setDeadline(&c.in, t) }
 
 // SetWriteDeadline implements net.Conn.
-func (c *Conn) SetWriteDeadline(t time.Time) error { return c.out.setDeadline(t) }
+func (c *Conn) SetWriteDeadline(t time.Time) error { return c.setDeadline(&c.out, t) }
+
+// setDeadline sets a deadline. After a reset there is none, and no error, as
+// when the kernel has been told of one.
+func (c *Conn) setDeadline(d *direction, t time.Time) error {
+	err := d.setDeadline(t)
+	select {
+	case <-c.reset:
+		return nil
+	default:
+		return err
+	}
+}
 
 // Count returns how often a fault has occurred.
 func (c *Conn) Count(f Fault) int { return c.in.occurred(f) + c.out.occurred(f) }

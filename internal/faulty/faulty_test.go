@@ -162,6 +162,7 @@ var faults = map[faulty.Fault]func(t *testing.T, c *faulty.Conn, peer net.Conn){
 		}
 		_, err := peer.Read(make([]byte, 1))
 		require.Error(t, err)
+		require.NoError(t, c.SetDeadline(time.Now()))
 		require.NoError(t, c.Close())
 	},
 }

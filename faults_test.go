@@ -1,0 +1,392 @@
+package bufsock_test
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"math/rand/v2"
+	"net"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/bufsock/bufsock"
+	"github.com/bufsock/bufsock/internal/faulty"
+	"github.com/stretchr/testify/require"
+)
+
+// The property tests in this file hold the three laws on connections that go
+// wrong: below the socket, and at the other end of a connection that the socket
+// reads and writes through its descriptor.
+
+// passingFaults are those after which a connection goes on.
+var passingFaults = []faulty.Fault{
+	faulty.CutRead, faulty.EmptyRead, faulty.ErrorWithData, faulty.EndWithData,
+	faulty.CutWrite, faulty.ShortWrite, faulty.Delay, faulty.EarlyTimeout,
+	faulty.LateDeadline, faulty.IgnoredDeadline,
+}
+
+// finalFaults end a stream.
+var finalFaults = []faulty.Fault{faulty.HalfClose, faulty.Reset}
+
+// randomFaults returns a config with some of the faults, and in one of three a
+// final one.
+func randomFaults(r *rand.Rand) faulty.Config {
+	config := faulty.Config{
+		Seed:     r.Uint64(),
+		Chances:  map[faulty.Fault]float64{},
+		MaxDelay: 100 * time.Microsecond,
+		Late:     200 * time.Microsecond,
+		Ignore:   200 * time.Microsecond,
+		Keep:     true,
+	}
+	for _, f := range passingFaults {
+		if r.IntN(2) == 0 {
+			config.Chances[f] = 0.3 * r.Float64()
+		}
+	}
+	config.Chances[faulty.Delay] /= 5
+	if r.IntN(3) == 0 {
+		config.Chances[finalFaults[r.IntN(len(finalFaults))]] = 0.01
+	}
+	return config
+}
+
+func TestFaultsWhileReceiving(t *testing.T) {
+	for _, transport := range transports {
+		t.Run(transport.name, func(t *testing.T) {
+			repeat(t, 30, func(t *testing.T, r *rand.Rand) { receiveWithFaults(t, r, transport) })
+		})
+	}
+}
+
+// receiveWithFaults makes random receives on a connection that goes wrong.
+// What came out of it must have been returned, or be in the receive buffer.
+func receiveWithFaults(t *testing.T, r *rand.Rand, transport transport) {
+	local, remote := transport.pair(t)
+	conn := faulty.New(local, randomFaults(r))
+	defer conn.Close()
+	stream := randomBytes(r, r.IntN(3000))
+	feeder := rand.New(rand.NewPCG(r.Uint64(), 1))
+	var feeding sync.WaitGroup
+	feeding.Go(func() { feed(feeder, remote, stream) })
+	defer feeding.Wait()
+	defer conn.Close()
+
+	rd := &reading{
+		t: t, r: r, rest: stream,
+		ns:         bufsock.NewNetstringSocket(conn),
+		impatience: impatience,
+		passed:     func() int { in, _ := conn.Passed(); return int(in) },
+	}
+	for range 100 {
+		rd.receive(randomRequest(r))
+	}
+	rd.finish()
+	received := conn.Received()
+	require.Equal(t, string(stream[:len(received)]), string(received))
+}
+
+func TestFaultsOfThePeerWhileReceiving(t *testing.T) {
+	for _, transport := range transports {
+		t.Run(transport.name, func(t *testing.T) {
+			repeat(t, 30, func(t *testing.T, r *rand.Rand) { receiveFromFaults(t, r, transport) })
+		})
+	}
+}
+
+// receiveFromFaults makes random receives from a peer that stutters, and may
+// stop or break down.
+func receiveFromFaults(t *testing.T, r *rand.Rand, transport transport) {
+	local, remote := transport.pair(t)
+	defer local.Close()
+	peer := faulty.New(remote, randomFaults(r))
+	stream := randomBytes(r, r.IntN(3000))
+	feeder := rand.New(rand.NewPCG(r.Uint64(), 1))
+	var feeding sync.WaitGroup
+	feeding.Go(func() { feed(feeder, peer, stream) })
+	defer feeding.Wait()
+	defer local.Close()
+
+	s := bufsock.NewBufferedSocket(local)
+	rd := &reading{
+		t: t, r: r, rest: stream,
+		ns:         bufsock.NewNetstringSocket(s),
+		impatience: impatience,
+		sent: func() int {
+			remote.Close() // it has ended, or the test is to fail
+			feeding.Wait()
+			_, out := peer.Passed()
+			return int(out)
+		},
+	}
+	for range 100 {
+		if rd.receive(randomRequest(r)).err == "reset" {
+			return // and what has come is lost, or in the receive buffer
+		}
+	}
+	rd.finish()
+}
+
+func TestFaultsWhileSending(t *testing.T) {
+	for _, transport := range transports {
+		t.Run(transport.name, func(t *testing.T) {
+			repeat(t, 20, func(t *testing.T, r *rand.Rand) { sendWithFaults(t, r, transport) })
+		})
+	}
+}
+
+// sendWithFaults makes random sends on a connection that goes wrong. What went
+// into it must be what the socket says to have sent, all else be in the send
+// buffer; and the peer must receive it.
+func sendWithFaults(t *testing.T, r *rand.Rand, transport transport) {
+	local, remote := transport.pair(t)
+	conn := faulty.New(local, randomFaults(r))
+	defer conn.Close()
+	received := make(chan []byte)
+	go func() {
+		b, _ := io.ReadAll(remote)
+		received <- b
+	}()
+
+	w := &writing{
+		t: t, r: r,
+		ns:         bufsock.NewNetstringSocket(conn),
+		impatience: impatience,
+		passed:     conn.Sent,
+	}
+	if transport.name == "TLS" {
+		w.impatience, w.patient = patience, true // a write that timed out ends a session
+	}
+	broken := false
+	for range 60 {
+		size := r.IntN(500)
+		if r.IntN(4) == 0 {
+			size = r.IntN(40_000)
+		}
+		if kind := w.send(size); kind != "" && kind != "later" {
+			broken = true
+		}
+	}
+	broken = w.finish() != "" || broken
+	require.Equal(t, conn.Count(faulty.HalfClose)+conn.Count(faulty.Reset) > 0, broken)
+	w.ns.Close()
+	got := <-received
+	if conn.Count(faulty.Reset) > 0 {
+		require.True(t, bytes.HasPrefix(conn.Sent(), got), "a reset loses the end alone")
+		return
+	}
+	require.True(t, bytes.Equal(conn.Sent(), got), "sent %d bytes, received %d", len(conn.Sent()), len(got))
+}
+
+// endless are calls that a stream of "9999999:xxx…" and a peer that reads bit
+// by bit do not satisfy.
+var endless = map[string]func(ns *bufsock.NetstringSocket, opts ...bufsock.Option) error{
+	"RecvSize": func(ns *bufsock.NetstringSocket, opts ...bufsock.Option) error {
+		_, err := ns.Socket().RecvSize(1<<20, opts...)
+		return err
+	},
+	"RecvSize into memory": func(ns *bufsock.NetstringSocket, opts ...bufsock.Option) error {
+		_, err := ns.Socket().RecvSize(1<<20, append(opts, bufsock.AppendTo(make([]byte, 0, 1<<20)))...)
+		return err
+	},
+	"RecvUntil": func(ns *bufsock.NetstringSocket, opts ...bufsock.Option) error {
+		_, err := ns.Socket().RecvUntil(lf, append(opts, bufsock.WithMaxSize(bufsock.NoLimit))...)
+		return err
+	},
+	"RecvUntilAny": func(ns *bufsock.NetstringSocket, opts ...bufsock.Option) error {
+		_, _, err := ns.Socket().RecvUntilAny([][]byte{crlf, []byte("xy")}, append(opts, bufsock.WithMaxSize(bufsock.NoLimit))...)
+		return err
+	},
+	"RecvSplit": func(ns *bufsock.NetstringSocket, opts ...bufsock.Option) error {
+		_, err := ns.Socket().RecvSplit(func([]byte, bool) (int, []byte, error) { return 0, nil, nil },
+			append(opts, bufsock.WithMaxSize(bufsock.NoLimit))...)
+		return err
+	},
+	"RecvClose": func(ns *bufsock.NetstringSocket, opts ...bufsock.Option) error {
+		_, err := ns.Socket().RecvClose(append(opts, bufsock.WithMaxSize(bufsock.NoLimit))...)
+		return err
+	},
+	"Peek": func(ns *bufsock.NetstringSocket, opts ...bufsock.Option) error {
+		_, err := ns.Socket().Peek(1<<20, opts...)
+		return err
+	},
+	"Discard": func(ns *bufsock.NetstringSocket, opts ...bufsock.Option) error {
+		_, err := ns.Socket().Discard(1<<20, opts...)
+		return err
+	},
+	"DiscardUntil": func(ns *bufsock.NetstringSocket, opts ...bufsock.Option) error {
+		_, err := ns.Socket().DiscardUntil(lf, opts...)
+		return err
+	},
+	"ReadNetstring": func(ns *bufsock.NetstringSocket, opts ...bufsock.Option) error {
+		_, err := ns.ReadNetstring(append(opts, bufsock.WithMaxSize(bufsock.NoLimit))...)
+		return err
+	},
+	"DiscardNetstring": func(ns *bufsock.NetstringSocket, opts ...bufsock.Option) error {
+		_, err := ns.DiscardNetstring(opts...)
+		return err
+	},
+	"Send": func(ns *bufsock.NetstringSocket, opts ...bufsock.Option) error {
+		_, err := ns.Socket().Send(make([]byte, 8<<20), opts...)
+		return err
+	},
+	"SendBuffers": func(ns *bufsock.NetstringSocket, opts ...bufsock.Option) error {
+		_, err := ns.Socket().SendBuffers([][]byte{make([]byte, 4<<20), make([]byte, 4<<20)}, opts...)
+		return err
+	},
+	"Flush": func(ns *bufsock.NetstringSocket, opts ...bufsock.Option) error {
+		return ns.Socket().Flush(opts...) // of much that was buffered
+	},
+	"WriteNetstring": func(ns *bufsock.NetstringSocket, opts ...bufsock.Option) error {
+		return ns.WriteNetstring(make([]byte, 8<<20), append(opts, bufsock.WithMaxSize(bufsock.NoLimit))...)
+	},
+}
+
+func endlessSocket(t *testing.T, conn net.Conn, name string) *bufsock.NetstringSocket {
+	ns := bufsock.NewNetstringSocket(conn)
+	if name == "Flush" {
+		require.NoError(t, ns.Socket().Buffer(make([]byte, 8<<20)))
+	}
+	return ns
+}
+
+// trickle writes to conn bit by bit, and reads bit by bit what comes. It pauses
+// for pause, and ends after a while or when the connection does.
+func trickle(conn net.Conn, pause func() time.Duration, pieces, size int) {
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		piece := []byte("9999999:")
+		for range pieces {
+			if _, err := conn.Write(piece); err != nil {
+				return
+			}
+			piece = []byte("x")
+			time.Sleep(pause())
+		}
+	})
+	wg.Go(func() {
+		buf := make([]byte, size)
+		for range pieces {
+			if _, err := conn.Read(buf); err != nil {
+				return
+			}
+			time.Sleep(pause())
+		}
+	})
+	wg.Wait()
+}
+
+// A bound is a random limit to the time of a call.
+type bound struct {
+	end  time.Duration // when the call must end
+	opts []bufsock.Option
+}
+
+// randomBound must be used at once.
+func randomBound(t *testing.T, r *rand.Rand) bound {
+	random := func() time.Duration { return time.Millisecond + time.Duration(r.Int64N(int64(time.Second))) }
+	d := random()
+	b := bound{end: d, opts: []bufsock.Option{bufsock.WithTimeout(d)}}
+	switch d := random(); r.IntN(4) {
+	case 0:
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(d, cancel)
+		b.opts = append(b.opts, bufsock.WithContext(ctx))
+		b.end = min(b.end, d)
+	case 1:
+		ctx, cancel := context.WithTimeout(t.Context(), d)
+		t.Cleanup(cancel)
+		b.opts = append(b.opts, bufsock.WithContext(ctx))
+		b.end = min(b.end, d)
+	}
+	return b
+}
+
+// TestFaultsOneDeadlinePerCall has several calls at once on a connection on
+// which bytes trickle in and out, reads come up empty, deadlines fire late and
+// everything is delayed. Each call must end at its time, and later only by what
+// the connection itself is late.
+func TestFaultsOneDeadlinePerCall(t *testing.T) {
+	for name, call := range endless {
+		t.Run(name, func(t *testing.T) {
+			repeat(t, 20, func(t *testing.T, r *rand.Rand) {
+				synctest.Test(t, func(t *testing.T) { callInTime(t, r, name, call) })
+			})
+		})
+	}
+}
+
+func callInTime(t *testing.T, r *rand.Rand, name string, call func(*bufsock.NetstringSocket, ...bufsock.Option) error) {
+	config := faulty.Config{Seed: r.Uint64(), Chances: map[faulty.Fault]float64{
+		faulty.CutRead: 0.2, faulty.CutWrite: 0.2, faulty.EmptyRead: 0.2,
+	}}
+	late := time.Millisecond // what a last try may take
+	if r.IntN(2) == 0 {
+		config.MaxDelay = 20 * time.Millisecond
+		config.Chances[faulty.Delay] = 0.2
+		late += config.MaxDelay
+	}
+	if r.IntN(2) == 0 {
+		config.Late = 30 * time.Millisecond
+		config.Chances[faulty.LateDeadline] = 0.5
+		late += config.Late
+	}
+	local, remote := net.Pipe()
+	ns := endlessSocket(t, faulty.New(local, config), name)
+	pauses := rand.New(rand.NewPCG(r.Uint64(), 1))
+	var mu sync.Mutex
+	var calls, trickling sync.WaitGroup
+	trickling.Go(func() {
+		trickle(remote, func() time.Duration {
+			mu.Lock()
+			defer mu.Unlock()
+			return time.Duration(pauses.Int64N(int64(20 * time.Millisecond)))
+		}, 1000, 1)
+	})
+
+	user := time.Hour
+	if r.IntN(4) == 0 {
+		user = time.Duration(r.Int64N(int64(time.Second)))
+		require.NoError(t, ns.Socket().SetDeadline(time.Now().Add(user)))
+	}
+	for range 1 + r.IntN(4) {
+		b := randomBound(t, r)
+		calls.Go(func() {
+			d, err := elapsed(func() error { return call(ns, b.opts...) })
+			end := min(b.end, user)
+			if kind(err) != "later" || d < end || d > end+late {
+				t.Errorf("took %v, not %v and at most %v more: %v", d, end, late, err)
+			}
+		})
+	}
+	calls.Wait()
+	ns.Close()
+	remote.Close()
+	trickling.Wait()
+}
+
+// TestFaultsOneDeadlineOnDescriptors is the same in real time, and so with
+// much patience, for sockets that are read and written through a descriptor.
+func TestFaultsOneDeadlineOnDescriptors(t *testing.T) {
+	const timeout, patience = 30 * time.Millisecond, 5 * time.Second
+	for name, call := range endless {
+		t.Run(name, func(t *testing.T) {
+			sockets(t, func(t *testing.T, local, remote net.Conn) {
+				var trickling sync.WaitGroup
+				trickling.Go(func() {
+					trickle(remote, func() time.Duration { return time.Millisecond }, 10_000, 4096)
+				})
+				ns := endlessSocket(t, local, name)
+				d, err := elapsed(func() error { return call(ns, bufsock.WithTimeout(timeout)) })
+				require.IsType(t, (*bufsock.TimeoutError)(nil), err)
+				require.GreaterOrEqual(t, d, timeout)
+				require.Less(t, d, patience)
+				ns.Close()
+				remote.Close()
+				trickling.Wait()
+			})
+		})
+	}
+}
