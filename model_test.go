@@ -81,6 +81,7 @@ type request struct {
 	inexact bool // returns what is there
 	drops   bool // returns how many bytes it has dropped, with an error, too
 	bare    bool // takes no AppendTo
+	unsure  bool // takes a message that the stream ends in, too, if it must
 }
 
 // untilAny is the slow and obvious search: byte by byte, is there a delimiter
@@ -367,6 +368,7 @@ func splitRequest(r *rand.Rand) request {
 			msg, err := ns.Socket().RecvSplit(bufio.ScanWords, append(opts, bufsock.WithMaxSize(limit))...)
 			return msg, 0, err
 		},
+		unsure: true,
 	}
 }
 
