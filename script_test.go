@@ -30,7 +30,7 @@ func kind(err error) string {
 	case errors.Is(err, errFull):
 		return "full"
 	case errors.Is(err, context.Canceled), errors.Is(err, os.ErrDeadlineExceeded),
-		errors.Is(err, faulty.ErrPassing), err == io.ErrNoProgress:
+		errors.Is(err, faulty.ErrPassing), err == io.ErrNoProgress, err == io.ErrShortWrite:
 		return "later"
 	}
 	switch err.(type) {
@@ -213,7 +213,9 @@ func (c *scriptConn) Read(p []byte) (int, error) {
 	return n, err
 }
 
-func (c *scriptConn) SetReadDeadline(time.Time) error { return nil }
+func (c *scriptConn) SetReadDeadline(time.Time) error  { return nil }
+func (c *scriptConn) SetWriteDeadline(time.Time) error { return nil }
+func (c *scriptConn) LocalAddr() net.Addr              { return &net.UnixAddr{Name: "script", Net: "script"} }
 
 // A writing compares random sends on a socket with all that was given to them.
 type writing struct {
