@@ -1,0 +1,128 @@
+package bench
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+	"slices"
+	"time"
+)
+
+// A Plan says how long to measure.
+type Plan struct {
+	Rounds int           // how often each side has its turn
+	Turn   time.Duration // about how long a turn takes
+}
+
+// Times are the nanoseconds per unit of a side, one for each round.
+type Times []float64
+
+// A Result is what the sides of a workload took for messages of one size.
+type Result struct {
+	Workload *Workload
+	Size     int
+	Times    map[string]Times // by the name of the side
+	Missing  map[string]error // why sides could not run
+}
+
+// Measure runs the sides of the workload by turns, so that whatever disturbs
+// the machine disturbs all of them. It calls progress before each round.
+func (w *Workload) Measure(size int, plan Plan, progress func(round int)) (*Result, error) {
+	r := &Result{w, size, map[string]Times{}, map[string]error{}}
+	var runs []*turn
+	defer func() {
+		for _, t := range runs {
+			t.session.Close()
+		}
+	}()
+	for _, side := range w.Sides {
+		progress(0)
+		session, err := side.Start(size, nil)
+		if errors.Is(err, ErrMissing) {
+			r.Missing[side.Name] = err
+			continue
+		}
+		if err != nil {
+			return nil, sideError(w, &side, err)
+		}
+		t := &turn{side: side, session: session}
+		runs = append(runs, t)
+		if err := t.calibrate(plan.Turn); err != nil {
+			return nil, sideError(w, &side, err)
+		}
+	}
+	for round := range plan.Rounds {
+		progress(round + 1)
+		for _, t := range runs {
+			ns, err := t.measure()
+			if err != nil {
+				return nil, sideError(w, &t.side, err)
+			}
+			r.Times[t.side.Name] = append(r.Times[t.side.Name], ns)
+		}
+		slices.Reverse(runs) // A B, B A: what drifts cancels
+	}
+	return r, nil
+}
+
+// A turn is what a side does in a round: n units.
+type turn struct {
+	side    Side
+	session *Session
+	n       int
+}
+
+// calibrate chooses n for turns of about d.
+func (t *turn) calibrate(d time.Duration) error {
+	for t.n = 1; ; {
+		took, err := t.session.Do(t.n)
+		if err != nil {
+			return err
+		}
+		if took >= d/4 {
+			t.n = max(1, int(float64(t.n)*float64(d)/float64(took)))
+			return nil
+		}
+		t.n *= 2
+	}
+}
+
+// measure takes the turn and returns the nanoseconds per unit.
+func (t *turn) measure() (float64, error) {
+	runtime.GC() // the garbage of one side is not the burden of the next
+	took, err := t.session.Do(t.n)
+	return float64(took.Nanoseconds()) / float64(t.n), err
+}
+
+// Ratios returns the subject's times divided by those of the peer, round by
+// round, and nil if one of them did not run.
+func (r *Result) Ratios(p Pair) []float64 {
+	subject, peer := r.Times[p.Subject], r.Times[p.Peer]
+	if subject == nil || peer == nil {
+		return nil
+	}
+	ratios := make([]float64, len(subject))
+	for i := range ratios {
+		ratios[i] = subject[i] / peer[i]
+	}
+	return ratios
+}
+
+// Quantile returns the value that a share q of the values, from 0 to 1, is
+// below.
+func Quantile(values []float64, q float64) float64 {
+	s := slices.Sorted(slices.Values(values))
+	at := q * float64(len(s)-1)
+	i := int(at)
+	if i+1 >= len(s) {
+		return s[len(s)-1]
+	}
+	return s[i] + (at-float64(i))*(s[i+1]-s[i])
+}
+
+// Median returns the value in the middle.
+func Median(values []float64) float64 { return Quantile(values, 0.5) }
+
+func sideError(w *Workload, side *Side, err error) error {
+	return fmt.Errorf("%s: %s: %w", w.Name, side.Name, err)
+}

@@ -1,0 +1,189 @@
+package bench
+
+import (
+	"bytes"
+	"io"
+	"net"
+	"time"
+)
+
+// A server talks to one client on loopback.
+type server struct {
+	listener net.Listener
+	done     chan struct{}
+}
+
+// serve accepts one connection and has handle talk to it, until the client
+// closes the connection.
+func serve(handle func(*net.TCPConn)) (*server, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	s := &server{l, make(chan struct{})}
+	go func() {
+		defer close(s.done)
+		conn, err := l.Accept()
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		handle(conn.(*net.TCPConn))
+	}()
+	return s, nil
+}
+
+func (s *server) addr() string { return s.listener.Addr().String() }
+
+// dial connects to the server.
+func (s *server) dial() (*net.TCPConn, error) {
+	conn, err := net.Dial("tcp", s.addr())
+	if err != nil {
+		return nil, err
+	}
+	return conn.(*net.TCPConn), nil
+}
+
+// close waits until the server has met the end of its connection, which the
+// client must have closed.
+func (s *server) close() {
+	s.listener.Close()
+	<-s.done
+}
+
+// session connects to the server and has open make a loop for the connection.
+func (s *server) session(open func(net.Conn) loop, seen func([]byte)) (*Session, error) {
+	conn, err := s.dial()
+	if err != nil {
+		s.close()
+		return nil, err
+	}
+	return &Session{do: open(conn).timed(seen), close: func() {
+		conn.Close()
+		s.close()
+	}}, nil
+}
+
+// blockSize is about how many bytes a source writes in one system call. They
+// fit in the caches of most processors.
+const blockSize = 256 << 10
+
+// A source is a server that sends as many messages as it is told.
+type source struct {
+	*server
+	counts chan int
+}
+
+// send serves messages that are all the same, given as they are on the wire.
+// Between turns nothing is under way, so that no side can read ahead.
+func send(message []byte) (*source, error) {
+	perBlock := max(1, blockSize/len(message))
+	block := bytes.Repeat(message, perBlock)
+	counts := make(chan int, 1)
+	srv, err := serve(func(conn *net.TCPConn) {
+		for n := range counts {
+			for ; n > 0; n -= perBlock {
+				if _, err := conn.Write(block[:min(n, perBlock)*len(message)]); err != nil {
+					return
+				}
+			}
+		}
+	})
+	return &source{srv, counts}, err
+}
+
+// during has the source send n messages while work runs, and returns how long
+// that took.
+func (s *source) during(n int, work func() error) (time.Duration, error) {
+	start := time.Now()
+	s.counts <- n
+	err := work()
+	return time.Since(start), err
+}
+
+// session is the work of receive, which the source sends messages for. It is
+// ended by hangUp, which closes the connection to the source.
+func (s *source) session(receive loop, seen func([]byte), hangUp func() error) *Session {
+	do := func(n int) (time.Duration, error) {
+		return s.during(n, func() error { return receive(n, seen) })
+	}
+	return &Session{do, func() {
+		hangUp()
+		s.close()
+	}}
+}
+
+func (s *source) close() {
+	close(s.counts)
+	s.server.close()
+}
+
+// sink serves clients that only send. seen may be nil.
+func sink(seen func([]byte)) (*server, error) {
+	return serve(func(conn *net.TCPConn) { drain(conn, seen) })
+}
+
+func drain(conn net.Conn, seen func([]byte)) {
+	buf := make([]byte, 1<<20)
+	for {
+		n, err := conn.Read(buf)
+		if seen != nil {
+			seen(buf[:n])
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+// echo sends back what it receives, in pieces of size bytes.
+func echo(size int) (*server, error) {
+	return serve(func(conn *net.TCPConn) {
+		buf := make([]byte, size)
+		for {
+			if _, err := io.ReadFull(conn, buf); err != nil {
+				return
+			}
+			if _, err := conn.Write(buf); err != nil {
+				return
+			}
+		}
+	})
+}
+
+// receiving is a side that receives messages which come without a pause. wire
+// returns a message as it is on the wire.
+func receiving(name, less string, wire func(size int) []byte, open func(net.Conn) loop) Side {
+	return Side{name, less, func(size int, seen func([]byte)) (*Session, error) {
+		src, err := send(wire(size))
+		if err != nil {
+			return nil, err
+		}
+		conn, err := src.dial()
+		if err != nil {
+			src.close()
+			return nil, err
+		}
+		return src.session(open(conn), seen, conn.Close), nil
+	}}
+}
+
+// sending is a side that sends messages to a peer that only receives.
+func sending(name, less string, open func(conn net.Conn, size int) loop) Side {
+	return Side{name, less, func(size int, seen func([]byte)) (*Session, error) {
+		srv, err := sink(seen)
+		if err != nil {
+			return nil, err
+		}
+		return srv.session(func(conn net.Conn) loop { return open(conn, size) }, nil)
+	}}
+}
+
+// text returns size bytes of letters.
+func text(size int) []byte {
+	b := make([]byte, size)
+	for i := range b {
+		b[i] = 'a' + byte(i*7%26)
+	}
+	return b
+}

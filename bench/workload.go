@@ -1,0 +1,92 @@
+// Package bench compares bufsock with what else there is to receive and send
+// messages in Go, and with the Python library that it is modelled on. All of it
+// runs over TCP connections on loopback.
+//
+// A [Workload] is something to do with messages. Its sides are the ways to do
+// it: those of bufsock and those of its peers. Both the benchmarks of this
+// package and the command report run what [Workloads] lists.
+package bench
+
+import "time"
+
+// Timeout is that of every call and every deadline: long enough never to end.
+const Timeout = 10 * time.Second
+
+// readSize is how many bytes all sides ask of the connection at a time, save
+// where their name says something else. It is the default of bufsock.
+const readSize = 32 << 10
+
+// A Workload is something to do with messages.
+type Workload struct {
+	Name  string // one word, such as "lines"
+	About string // what is done, as the end of a heading
+	Unit  string // what the time of a measurement is per, such as "line"
+	Sizes []int  // the bytes of a message
+	Sides []Side
+	Pairs []Pair
+}
+
+// A Side is one way to do a workload.
+type Side struct {
+	Name string
+
+	// Less says what a peer leaves out that bufsock does. It is empty for the
+	// sides of bufsock.
+	Less string
+
+	// Start opens what the side needs to work on messages of size bytes. If
+	// seen is not nil it is called with what the side receives: the payload of
+	// every message, or the bytes of the stream.
+	Start func(size int, seen func([]byte)) (*Session, error)
+}
+
+// A Pair is two sides whose times are compared.
+type Pair struct {
+	Subject, Peer string
+
+	// Goals are, for each size of the workload, the largest ratio of the
+	// subject's time to that of the peer that the project accepts, or zero.
+	Goals []float64
+}
+
+// A Session is a side at work.
+type Session struct {
+	do    func(n int) (time.Duration, error)
+	close func()
+}
+
+// Do does the work n times and returns how long that took.
+func (s *Session) Do(n int) (time.Duration, error) { return s.do(n) }
+
+// Close ends the session. What was sent has then been seen.
+func (s *Session) Close() { s.close() }
+
+// Workloads returns the workloads that compare times.
+func Workloads() []Workload {
+	return []Workload{
+		Lines(), LinesCRLF(), Netstrings(), NetstringsWritten(),
+		BulkReceived(), BulkSent(), Buffered(), PingPong(), Proxy(),
+	}
+}
+
+// Side returns the side with the name, or nil.
+func (w *Workload) Side(name string) *Side {
+	for i := range w.Sides {
+		if w.Sides[i].Name == name {
+			return &w.Sides[i]
+		}
+	}
+	return nil
+}
+
+// A loop does the work n times on a connection that it has been made for.
+type loop func(n int, seen func([]byte)) error
+
+// timed is the loop as the work of a session.
+func (l loop) timed(seen func([]byte)) func(n int) (time.Duration, error) {
+	return func(n int) (time.Duration, error) {
+		start := time.Now()
+		err := l(n, seen)
+		return time.Since(start), err
+	}
+}
