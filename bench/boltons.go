@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-//go:embed boltons.py
+//go:embed receive_boltons.py
 var boltonsScript string
 
 // ErrMissing is matched by the error of a side that this machine has not what

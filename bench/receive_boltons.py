@@ -1,6 +1,6 @@
 """Receives messages with boltons.socketutils and takes the time.
 
-boltons.py ADDRESS:PORT METHOD [check]
+receive_boltons.py ADDRESS:PORT METHOD [check]
 
 METHOD is recv_until or read_ns. A line with a number on standard input asks
 for as many messages; the answer is the nanoseconds that they took. With check
