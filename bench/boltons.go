@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"strconv"
 	"sync"
 	"time"
 )
@@ -39,7 +40,7 @@ func boltonsSide(name string, wire func(size int) []byte, method string) Side {
 		if err != nil {
 			return nil, err
 		}
-		args := []string{"-c", boltonsScript, src.addr(), method}
+		args := []string{"-c", boltonsScript, src.addr(), method, strconv.Itoa(size)}
 		if seen != nil {
 			args = append(args, "check")
 		}

@@ -25,23 +25,15 @@ func BulkReceived() Workload {
 		Name: "bulk-received", About: "messages of known size", Unit: "message",
 		Sizes: []int{mebi},
 		Sides: []Side{
-			receivingSize(recvSizeAppendTo, "", receiveSize),
-			receivingSize(bareReadFull, "no deadline or lock", readFull),
+			receiving(recvSizeAppendTo, "", text, receiveSize),
+			receiving(bareReadFull, "no deadline or lock", text, readFull),
 		},
 		Pairs: []Pair{{recvSizeAppendTo, bareReadFull, []float64{1.03}}},
 	}
 }
 
-// receivingSize is receiving for loops that must know the size of a message.
-func receivingSize(name, less string, open func(conn net.Conn, size int) loop) Side {
-	return Side{name, less, func(size int, seen func([]byte)) (*Session, error) {
-		side := receiving(name, less, text, func(conn net.Conn) loop { return open(conn, size) })
-		return side.Start(size, seen)
-	}}
-}
-
 func receiveSize(conn net.Conn, size int) loop {
-	s := bufsock.NewBufferedSocket(conn, bufsock.WithTimeout(Timeout))
+	s := socket(conn, size)
 	msg := make([]byte, 0, size)
 	return func(n int, seen func([]byte)) (err error) {
 		for range n {
@@ -89,7 +81,7 @@ func BulkSent() Workload {
 }
 
 func sendMessages(conn net.Conn, size int) loop {
-	s := bufsock.NewBufferedSocket(conn, bufsock.WithTimeout(Timeout))
+	s := socket(conn, size)
 	msg := text(size)
 	return func(n int, _ func([]byte)) error {
 		for range n {
@@ -130,7 +122,7 @@ func Buffered() Workload {
 }
 
 func collect(conn net.Conn, size int) loop {
-	s := bufsock.NewBufferedSocket(conn, bufsock.WithTimeout(Timeout))
+	s := socket(conn, size)
 	piece := text(size)
 	return func(n int, _ func([]byte)) error {
 		for range n {

@@ -31,7 +31,7 @@ const (
 // Lines receives lines that end in LF and come without a pause.
 func Lines() Workload {
 	wire := func(size int) []byte { return append(text(size), lf...) }
-	side := func(name, less string, open func(net.Conn) loop) Side {
+	side := func(name, less string, open opener) Side {
 		return receiving(name, less, wire, open)
 	}
 	return Workload{
@@ -81,28 +81,31 @@ func LinesCRLF() Workload {
 	}
 }
 
-func receiveUntil(delim []byte) func(net.Conn) loop {
-	return func(conn net.Conn) loop {
-		s := bufsock.NewBufferedSocket(conn, bufsock.WithTimeout(Timeout))
-		return func(n int, seen func([]byte)) error {
-			for range n {
-				line, err := s.RecvUntil(delim)
-				if err != nil {
-					return err
-				}
-				if seen != nil {
-					seen(line)
-				}
-			}
-			return nil
-		}
+func receiveUntil(delim []byte) opener {
+	return func(conn net.Conn, size int) loop {
+		return receiveUntilOn(socket(conn, size), delim)
 	}
 }
 
-func receiveUntilAppendTo(delim []byte) func(net.Conn) loop {
-	return func(conn net.Conn) loop {
-		s := bufsock.NewBufferedSocket(conn, bufsock.WithTimeout(Timeout))
-		line := make([]byte, 0, readSize)
+func receiveUntilOn(s *bufsock.BufferedSocket, delim []byte) loop {
+	return func(n int, seen func([]byte)) error {
+		for range n {
+			line, err := s.RecvUntil(delim)
+			if err != nil {
+				return err
+			}
+			if seen != nil {
+				seen(line)
+			}
+		}
+		return nil
+	}
+}
+
+func receiveUntilAppendTo(delim []byte) opener {
+	return func(conn net.Conn, size int) loop {
+		s := socket(conn, size)
+		line := make([]byte, 0, size)
 		return func(n int, seen func([]byte)) (err error) {
 			for range n {
 				if line, err = s.RecvUntil(delim, bufsock.AppendTo(line[:0])); err != nil {
@@ -117,7 +120,7 @@ func receiveUntilAppendTo(delim []byte) func(net.Conn) loop {
 	}
 }
 
-func readBytesWithDeadline(conn net.Conn) loop {
+func readBytesWithDeadline(conn net.Conn, _ int) loop {
 	br := bufio.NewReaderSize(conn, readSize)
 	return func(n int, seen func([]byte)) error {
 		for range n {
@@ -136,9 +139,9 @@ func readBytesWithDeadline(conn net.Conn) loop {
 	}
 }
 
-func readBytes(size int) func(net.Conn) loop {
-	return func(conn net.Conn) loop {
-		br := bufio.NewReaderSize(conn, size)
+func readBytes(bufferSize int) opener {
+	return func(conn net.Conn, _ int) loop {
+		br := bufio.NewReaderSize(conn, bufferSize)
 		return func(n int, seen func([]byte)) error {
 			for range n {
 				line, err := br.ReadBytes('\n')
@@ -154,7 +157,7 @@ func readBytes(size int) func(net.Conn) loop {
 	}
 }
 
-func readSlice(conn net.Conn) loop {
+func readSlice(conn net.Conn, _ int) loop {
 	br := bufio.NewReaderSize(conn, readSize)
 	return func(n int, seen func([]byte)) error {
 		for range n {
@@ -170,9 +173,9 @@ func readSlice(conn net.Conn) loop {
 	}
 }
 
-func scan(conn net.Conn) loop {
+func scan(conn net.Conn, size int) loop {
 	sc := bufio.NewScanner(conn)
-	sc.Buffer(make([]byte, readSize), readSize)
+	sc.Buffer(make([]byte, readSize), max(readSize, 2*size))
 	return func(n int, seen func([]byte)) error {
 		for range n {
 			if !sc.Scan() {
@@ -186,7 +189,7 @@ func scan(conn net.Conn) loop {
 	}
 }
 
-func readLineBytes(conn net.Conn) loop {
+func readLineBytes(conn net.Conn, _ int) loop {
 	r := textproto.NewReader(bufio.NewReaderSize(conn, readSize))
 	return func(n int, seen func([]byte)) error {
 		for range n {

@@ -31,7 +31,7 @@ func netstringOf(size int) []byte { return bufsock.AppendNetstring(nil, text(siz
 
 // Netstrings receives netstrings that come without a pause.
 func Netstrings() Workload {
-	side := func(name, less string, open func(net.Conn) loop) Side {
+	side := func(name, less string, open opener) Side {
 		return receiving(name, less, netstringOf, open)
 	}
 	return Workload{
@@ -55,8 +55,8 @@ func Netstrings() Workload {
 	}
 }
 
-func receiveNetstrings(conn net.Conn) loop {
-	ns := bufsock.NewNetstringSocket(conn, bufsock.WithTimeout(Timeout))
+func receiveNetstrings(conn net.Conn, size int) loop {
+	ns := bufsock.NewNetstringSocket(socket(conn, size))
 	return func(n int, seen func([]byte)) error {
 		for range n {
 			payload, err := ns.ReadNetstring()
@@ -71,8 +71,8 @@ func receiveNetstrings(conn net.Conn) loop {
 	}
 }
 
-func receiveNetstringsAppendTo(conn net.Conn) loop {
-	ns := bufsock.NewNetstringSocket(conn, bufsock.WithTimeout(Timeout))
+func receiveNetstringsAppendTo(conn net.Conn, size int) loop {
+	ns := bufsock.NewNetstringSocket(socket(conn, size))
 	payload := make([]byte, 0, readSize)
 	return func(n int, seen func([]byte)) (err error) {
 		for range n {
@@ -89,7 +89,7 @@ func receiveNetstringsAppendTo(conn net.Conn) loop {
 
 // readFrames is what programs that use bufio have: the size by ReadSlice, the
 // rest by ReadFull, into memory that is used again.
-func readFrames(conn net.Conn) loop {
+func readFrames(conn net.Conn, _ int) loop {
 	br := bufio.NewReaderSize(conn, readSize)
 	frame := make([]byte, bufsock.DefaultMaxSize+1)
 	return func(n int, seen func([]byte)) error {
@@ -120,7 +120,7 @@ func readFrames(conn net.Conn) loop {
 }
 
 // decode reads through bufio, as the documentation of the Decoder advises.
-func decode(conn net.Conn) loop {
+func decode(conn net.Conn, _ int) loop {
 	dec := netstring.NewDecoder(bufio.NewReaderSize(conn, readSize))
 	return func(n int, seen func([]byte)) error {
 		for range n {
@@ -154,7 +154,7 @@ func NetstringsWritten() Workload {
 }
 
 func sendNetstrings(conn net.Conn, size int) loop {
-	ns := bufsock.NewNetstringSocket(conn, bufsock.WithTimeout(Timeout), bufsock.WithMaxSize(bufsock.NoLimit))
+	ns := bufsock.NewNetstringSocket(socket(conn, size))
 	payload := text(size)
 	return func(n int, _ func([]byte)) error {
 		for range n {

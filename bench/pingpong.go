@@ -24,20 +24,20 @@ func PingPong() Workload {
 	}
 }
 
-func pinging(name, less string, open func(conn net.Conn, size int) loop) Side {
+func pinging(name, less string, open opener) Side {
 	return Side{name, less, func(size int, seen func([]byte)) (*Session, error) {
 		srv, err := echo(size)
 		if err != nil {
 			return nil, err
 		}
-		return srv.session(func(conn net.Conn) loop { return open(conn, size) }, seen)
+		return srv.session(open, size, seen)
 	}}
 }
 
 func line(size int) []byte { return append(text(size-1), '\n') }
 
 func pingUntil(conn net.Conn, size int) loop {
-	s := bufsock.NewBufferedSocket(conn, bufsock.WithTimeout(Timeout))
+	s := socket(conn, size)
 	msg := line(size)
 	reply := make([]byte, 0, readSize)
 	return func(n int, seen func([]byte)) (err error) {

@@ -9,8 +9,8 @@ import (
 
 // A server talks to one client on loopback.
 type server struct {
-	listener net.Listener
-	done     chan struct{}
+	listener       net.Listener
+	accepted, done chan struct{}
 }
 
 // serve accepts one connection and has handle talk to it, until the client
@@ -20,10 +20,11 @@ func serve(handle func(*net.TCPConn)) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &server{l, make(chan struct{})}
+	s := &server{l, make(chan struct{}), make(chan struct{})}
 	go func() {
 		defer close(s.done)
 		conn, err := l.Accept()
+		close(s.accepted)
 		if err != nil {
 			return
 		}
@@ -41,6 +42,7 @@ func (s *server) dial() (*net.TCPConn, error) {
 	if err != nil {
 		return nil, err
 	}
+	<-s.accepted
 	return conn.(*net.TCPConn), nil
 }
 
@@ -52,13 +54,13 @@ func (s *server) close() {
 }
 
 // session connects to the server and has open make a loop for the connection.
-func (s *server) session(open func(net.Conn) loop, seen func([]byte)) (*Session, error) {
+func (s *server) session(open opener, size int, seen func([]byte)) (*Session, error) {
 	conn, err := s.dial()
 	if err != nil {
 		s.close()
 		return nil, err
 	}
-	return &Session{do: open(conn).timed(seen), close: func() {
+	return &Session{do: open(conn, size).timed(seen), close: func() {
 		conn.Close()
 		s.close()
 	}}, nil
@@ -153,7 +155,7 @@ func echo(size int) (*server, error) {
 
 // receiving is a side that receives messages which come without a pause. wire
 // returns a message as it is on the wire.
-func receiving(name, less string, wire func(size int) []byte, open func(net.Conn) loop) Side {
+func receiving(name, less string, wire func(size int) []byte, open opener) Side {
 	return Side{name, less, func(size int, seen func([]byte)) (*Session, error) {
 		src, err := send(wire(size))
 		if err != nil {
@@ -164,18 +166,18 @@ func receiving(name, less string, wire func(size int) []byte, open func(net.Conn
 			src.close()
 			return nil, err
 		}
-		return src.session(open(conn), seen, conn.Close), nil
+		return src.session(open(conn, size), seen, conn.Close), nil
 	}}
 }
 
 // sending is a side that sends messages to a peer that only receives.
-func sending(name, less string, open func(conn net.Conn, size int) loop) Side {
+func sending(name, less string, open opener) Side {
 	return Side{name, less, func(size int, seen func([]byte)) (*Session, error) {
 		srv, err := sink(seen)
 		if err != nil {
 			return nil, err
 		}
-		return srv.session(func(conn net.Conn) loop { return open(conn, size) }, nil)
+		return srv.session(open, size, nil)
 	}}
 }
 

@@ -7,7 +7,12 @@
 // package and the command report run what [Workloads] lists.
 package bench
 
-import "time"
+import (
+	"net"
+	"time"
+
+	"github.com/bufsock/bufsock"
+)
 
 // Timeout is that of every call and every deadline: long enough never to end.
 const Timeout = 10 * time.Second
@@ -21,7 +26,8 @@ type Workload struct {
 	Name  string // one word, such as "lines"
 	About string // what is done, as the end of a heading
 	Unit  string // what the time of a measurement is per, such as "line"
-	Sizes []int  // the bytes of a message
+	Sizes []int  // of a message, in bytes, unless Scale says something else
+	Scale string // what Sizes are a scale of, for a workload of [Growth]
 	Sides []Side
 	Pairs []Pair
 }
@@ -34,8 +40,7 @@ type Side struct {
 	// sides of bufsock.
 	Less string
 
-	// Start opens what the side needs to work on messages of size bytes. If
-	// seen is not nil it is called with what the side receives: the payload of
+	// Start opens what the side needs for one of the sizes. If seen is not nil it is called with what the side receives: the payload of
 	// every message, or the bytes of the stream.
 	Start func(size int, seen func([]byte)) (*Session, error)
 }
@@ -79,8 +84,12 @@ func (w *Workload) Side(name string) *Side {
 	return nil
 }
 
-// A loop does the work n times on a connection that it has been made for.
+// A loop does the work n times on the connection that it was made for.
 type loop func(n int, seen func([]byte)) error
+
+// An opener makes the loop of a side for a connection, and for messages of
+// size bytes.
+type opener func(conn net.Conn, size int) loop
 
 // timed is the loop as the work of a session.
 func (l loop) timed(seen func([]byte)) func(n int) (time.Duration, error) {
@@ -89,4 +98,11 @@ func (l loop) timed(seen func([]byte)) func(n int) (time.Duration, error) {
 		err := l(n, seen)
 		return time.Since(start), err
 	}
+}
+
+// socket returns a socket for messages of size bytes, whose max size is that of
+// bufsock unless they need more.
+func socket(conn net.Conn, size int) *bufsock.BufferedSocket {
+	limit := max(bufsock.DefaultMaxSize, size+len(crlf))
+	return bufsock.NewBufferedSocket(conn, bufsock.WithTimeout(Timeout), bufsock.WithMaxSize(limit))
 }

@@ -1,0 +1,55 @@
+package bench
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestMain(m *testing.M) {
+	RunChild()
+	os.Exit(m.Run())
+}
+
+func BenchmarkLines(b *testing.B)             { benchmark(b, Lines()) }
+func BenchmarkLinesCRLF(b *testing.B)         { benchmark(b, LinesCRLF()) }
+func BenchmarkNetstrings(b *testing.B)        { benchmark(b, Netstrings()) }
+func BenchmarkNetstringsWritten(b *testing.B) { benchmark(b, NetstringsWritten()) }
+func BenchmarkBulkReceived(b *testing.B)      { benchmark(b, BulkReceived()) }
+func BenchmarkBulkSent(b *testing.B)          { benchmark(b, BulkSent()) }
+func BenchmarkBuffered(b *testing.B)          { benchmark(b, Buffered()) }
+func BenchmarkPingPong(b *testing.B)          { benchmark(b, PingPong()) }
+func BenchmarkProxy(b *testing.B)             { benchmark(b, Proxy()) }
+
+func BenchmarkMessageSize(b *testing.B)      { benchmark(b, MessageSize()) }
+func BenchmarkLateDelimiter(b *testing.B)    { benchmark(b, LateDelimiter()) }
+func BenchmarkBufferedMessages(b *testing.B) { benchmark(b, BufferedMessages()) }
+func BenchmarkDelimiters(b *testing.B)       { benchmark(b, Delimiters()) }
+func BenchmarkConnections(b *testing.B)      { benchmark(b, Connections()) }
+func BenchmarkContention(b *testing.B)       { benchmark(b, Contention()) }
+
+// benchmark runs all sides of the workload at all sizes. It reports the time
+// that the side has taken itself, which is without what comes before and after.
+func benchmark(b *testing.B, w Workload) {
+	for _, size := range w.Sizes {
+		for _, side := range w.Sides {
+			b.Run(fmt.Sprintf("%d/%s", size, side.Name), func(b *testing.B) {
+				session, err := side.Start(size, nil)
+				if errors.Is(err, ErrMissing) {
+					b.Skip(err)
+				}
+				require.NoError(b, err)
+				defer session.Close()
+				b.ReportAllocs()
+				b.ResetTimer()
+				took, err := session.Do(b.N)
+				b.StopTimer()
+				require.NoError(b, err)
+				b.ReportMetric(float64(took.Nanoseconds())/float64(b.N), "ns/op")
+			})
+		}
+	}
+}

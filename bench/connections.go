@@ -1,0 +1,291 @@
+package bench
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/bufsock/bufsock"
+)
+
+// The names of the sides that serve connections.
+const (
+	serveBufsock  = "bufsock"
+	serveBufio4K  = "bufio, 4 KiB"
+	serveBufio32K = "bufio, 32 KiB"
+	serveBare     = "bare, one-byte reads"
+)
+
+// services are what a server does with a connection: it sends back each line.
+var services = map[string]func(conn net.Conn) error{
+	serveBufsock:  echoLines,
+	serveBufio4K:  func(conn net.Conn) error { return echoLinesBufio(conn, 4<<10) },
+	serveBufio32K: func(conn net.Conn) error { return echoLinesBufio(conn, readSize) },
+	serveBare:     echoBytes,
+}
+
+func echoLines(conn net.Conn) error {
+	s := bufsock.NewBufferedSocket(conn, bufsock.WithTimeout(bufsock.NoTimeout))
+	for {
+		line, err := s.RecvUntil(lf, bufsock.WithDelimiter())
+		if err != nil {
+			return err
+		}
+		if _, err := s.Send(line); err != nil {
+			return err
+		}
+	}
+}
+
+func echoLinesBufio(conn net.Conn, size int) error {
+	br := bufio.NewReaderSize(conn, size)
+	for {
+		line, err := br.ReadBytes('\n')
+		if err != nil {
+			return err
+		}
+		if _, err := conn.Write(line); err != nil {
+			return err
+		}
+	}
+}
+
+// echoBytes takes next to no memory.
+func echoBytes(conn net.Conn) error {
+	b := make([]byte, 1)
+	for {
+		if _, err := conn.Read(b); err != nil {
+			return err
+		}
+		if _, err := conn.Write(b); err != nil {
+			return err
+		}
+	}
+}
+
+// Connections serves more and more connections at once. The server and its
+// clients are processes of their own, each with a descriptor per connection.
+func Connections() Workload {
+	side := func(name, less string) Side {
+		return Side{name, less, func(count int, _ func([]byte)) (*Session, error) {
+			f, err := startFleet(name, count)
+			if err != nil {
+				return nil, err
+			}
+			do := func(n int) (time.Duration, error) { return f.clients.do(n, nil) }
+			return &Session{inBatches(count, do), f.close}, nil // all of them are busy
+		}}
+	}
+	return Workload{
+		Name: "connections", About: "connections served at once, each with a goroutine that sends back lines", Unit: "line",
+		Scale: "connections", Sizes: []int{1, 10, 100, 1000, 10_000},
+		Sides: []Side{
+			side(serveBufsock, ""),
+			side(serveBufio4K, "no deadline, limit or lock"),
+			side(serveBufio32K, "no deadline, limit or lock"),
+		},
+	}
+}
+
+// A fleet is many connections between two child processes.
+type fleet struct {
+	addr            string
+	server, clients *child
+}
+
+func startFleet(service string, connections int) (_ *fleet, err error) {
+	f := new(fleet)
+	defer func() {
+		if err != nil {
+			f.close()
+		}
+	}()
+	if f.server, err = startSelf("serve", service); err != nil {
+		return nil, err
+	}
+	if f.addr, err = f.server.ask("address"); err != nil {
+		return nil, err
+	}
+	f.clients, err = f.connect(connections)
+	return f, err
+}
+
+// connect starts a process that opens so many connections. Each has sent a line
+// and received it.
+func (f *fleet) connect(connections int) (*child, error) {
+	clients, err := startSelf("connect", f.addr, strconv.Itoa(connections))
+	if err != nil {
+		return nil, err
+	}
+	if _, err := clients.do(connections, nil); err != nil {
+		clients.close()
+		return nil, err
+	}
+	return clients, nil
+}
+
+func (f *fleet) close() {
+	for _, c := range []*child{f.clients, f.server} {
+		if c != nil {
+			c.close()
+		}
+	}
+}
+
+// childEnv tells a process of this program that it is a child, and what to do.
+const childEnv = "BUFSOCK_BENCH_CHILD"
+
+// startSelf starts this program again, to do what RunChild does.
+func startSelf(args ...string) (*child, error) {
+	program, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.Command(program)
+	cmd.Env = append(os.Environ(), childEnv+"="+strings.Join(args, "|"))
+	cmd.Stderr = os.Stderr
+	return startChild(cmd)
+}
+
+// RunChild must be the first call of a program that uses this package. In a
+// process that the package has started it does that process's work, and does
+// not return.
+func RunChild() {
+	task, ok := os.LookupEnv(childEnv)
+	if !ok {
+		return
+	}
+	err := errors.New("unknown task")
+	switch args := strings.Split(task, "|"); args[0] {
+	case "serve":
+		err = serveLines(services[args[1]])
+	case "connect":
+		err = sendLines(args[1], args[2])
+	}
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "child process, %q: %v\n", task, err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+// answer calls f with each line of standard input and writes what it returns
+// to standard output, until the input ends.
+func answer(f func(command string) (string, error)) error {
+	in := bufio.NewScanner(os.Stdin)
+	for in.Scan() {
+		out, err := f(in.Text())
+		if err != nil {
+			return err
+		}
+		fmt.Println(out)
+	}
+	return in.Err()
+}
+
+// serveLines gives every connection to the service. It tells its address, and
+// what memory it has in use: heap and stacks.
+func serveLines(service func(net.Conn) error) error {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				fmt.Fprintln(os.Stderr, err)
+				return
+			}
+			go service(conn)
+		}
+	}()
+	return answer(func(command string) (string, error) {
+		switch command {
+		case "address":
+			return l.Addr().String(), nil
+		case "memory":
+			m := memory()
+			return fmt.Sprint(m.HeapAlloc, " ", m.StackInuse), nil
+		}
+		return "", fmt.Errorf("unknown command %q", command)
+	})
+}
+
+// memory returns what is in use, with everything gone that can go.
+func memory() (m runtime.MemStats) {
+	for range 3 { // pools are emptied in two cycles
+		runtime.GC()
+	}
+	runtime.ReadMemStats(&m)
+	return m
+}
+
+// sendLines opens the connections. Told a number, it has them send so many
+// lines, and receive them again, and tells the nanoseconds that took.
+func sendLines(addr, connections string) error {
+	count, err := strconv.Atoi(connections)
+	if err != nil {
+		return err
+	}
+	conns := make([]net.Conn, count)
+	for i := range conns {
+		if conns[i], err = net.Dial("tcp", addr); err != nil {
+			return err
+		}
+	}
+	return answer(func(command string) (string, error) {
+		n, err := strconv.Atoi(command)
+		if err != nil {
+			return "", err
+		}
+		start := time.Now()
+		err = roundTrips(conns, n)
+		return strconv.FormatInt(time.Since(start).Nanoseconds(), 10), err
+	})
+}
+
+// roundTrips has the connections send n lines in all and receive them again.
+func roundTrips(conns []net.Conn, n int) error {
+	var wg sync.WaitGroup
+	errs := make(chan error, len(conns))
+	for i, conn := range conns {
+		share := n / len(conns)
+		if i < n%len(conns) {
+			share++
+		}
+		if share == 0 {
+			break
+		}
+		wg.Go(func() {
+			msg, reply := append(text(64), '\n'), make([]byte, 65)
+			for range share {
+				if _, err := conn.Write(msg); err != nil {
+					errs <- err
+					return
+				}
+				if _, err := io.ReadFull(conn, reply); err != nil {
+					errs <- err
+					return
+				}
+				if !bytes.Equal(reply, msg) {
+					errs <- fmt.Errorf("received %q, want %q", reply, msg)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	close(errs)
+	return <-errs
+}

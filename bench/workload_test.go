@@ -1,0 +1,169 @@
+package bench
+
+import (
+	"bytes"
+	"hash/crc32"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// A digest tells what a side has seen.
+type digest struct {
+	bytes int
+	sum   uint32
+}
+
+func (d *digest) add(b []byte) {
+	d.bytes += len(b)
+	d.sum = crc32.Update(d.sum, crc32.IEEETable, b)
+}
+
+// payloads are what the sides of a workload see of a unit, given the size.
+var payloads = map[string]func(size int) []byte{
+	"lines":              text,
+	"crlf":               text,
+	"netstrings":         text,
+	"netstrings-written": netstringOf,
+	"bulk-received":      text,
+	"bulk-sent":          text,
+	"buffered":           func(size int) []byte { return bytes.Repeat(text(size), pieces) },
+	"ping-pong":          func(size int) []byte { return text(size - 1) },
+	"proxy":              func(size int) []byte { return bytes.Repeat(text(mebi), size/mebi) },
+	"message-size":       text,
+	"late-delimiter":     text,
+	"buffered-messages":  func(int) []byte { return text(16) },
+	"delimiters":         func(int) []byte { return text(64) },
+	"connections":        func(int) []byte { return nil }, // its clients check themselves
+	"contention":         func(int) []byte { return text(64) },
+}
+
+func TestSidesSeeEveryByte(t *testing.T) {
+	for _, w := range append(Workloads(), Growth()...) {
+		t.Run(w.Name, func(t *testing.T) {
+			for _, size := range w.Sizes[:min(len(w.Sizes), 2)] {
+				for _, side := range w.Sides {
+					payload, n := payloads[w.Name](size), 20
+					switch {
+					case w.Name == "proxy":
+						n = 1
+					case w.Name == "bulk-sent" && side.Name == writeNetstring:
+						payload = netstringOf(size)
+					}
+					var want digest
+					for range n {
+						want.add(payload)
+					}
+					assert.Equal(t, want, see(t, &side, size, n), "%s, %d", side.Name, size)
+				}
+			}
+		})
+	}
+}
+
+// see runs the side and returns what it has seen.
+func see(t *testing.T, side *Side, size, n int) digest {
+	var (
+		mu sync.Mutex
+		d  digest
+	)
+	session, err := side.Start(size, func(b []byte) {
+		mu.Lock()
+		defer mu.Unlock()
+		d.add(b)
+	})
+	require.NoError(t, err, side.Name)
+	took, err := session.Do(n)
+	require.NoError(t, err, side.Name)
+	require.Positive(t, took, side.Name)
+	session.Close()
+	return d
+}
+
+func TestPairsNameSides(t *testing.T) {
+	for _, w := range append(Workloads(), Growth()...) {
+		for _, p := range w.Pairs {
+			require.NotNil(t, w.Side(p.Subject), "%s: %s", w.Name, p.Subject)
+			require.NotNil(t, w.Side(p.Peer), "%s: %s", w.Name, p.Peer)
+			if p.Goals != nil {
+				require.Len(t, p.Goals, len(w.Sizes), "%s: %s", w.Name, p.Subject)
+			}
+		}
+	}
+}
+
+func TestMeasure(t *testing.T) {
+	w := Buffered()
+	rounds := []int{}
+	r, err := w.Measure(64, Plan{Rounds: 3, Turn: time.Millisecond}, func(round int) { rounds = append(rounds, round) })
+	require.NoError(t, err)
+	require.Equal(t, []int{0, 0, 1, 2, 3}, rounds)
+	ratios := r.Ratios(w.Pairs[0])
+	require.Len(t, ratios, 3)
+	for i, ratio := range ratios {
+		require.Positive(t, ratio)
+		require.Equal(t, r.Times[bufferFlush][i]/r.Times[bufioWriter][i], ratio)
+	}
+	require.Nil(t, r.Ratios(Pair{Subject: bufferFlush, Peer: "another"}))
+}
+
+func TestQuantile(t *testing.T) {
+	values := []float64{5, 1, 4, 2, 3}
+	for q, want := range map[float64]float64{0: 1, 0.125: 1.5, 0.25: 2, 0.5: 3, 1: 5} {
+		require.Equal(t, want, Quantile(values, q), "%v", q)
+	}
+	require.Equal(t, []float64{5, 1, 4, 2, 3}, values)
+	require.Equal(t, 7.0, Median([]float64{7}))
+}
+
+func TestWriteCalls(t *testing.T) {
+	tests := map[string]struct {
+		workload Workload
+		side     string
+		want     float64
+	}{
+		"100 pieces in one write":           {Buffered(), bufferFlush, 1},
+		"a netstring in one write":          {NetstringsWritten(), writeNetstring, 1},
+		"a netstring of the peer, in four":  {NetstringsWritten(), markdingoEncoder, 4},
+		"a netstring of the peer, buffered": {NetstringsWritten(), markdingoBuffered, 1},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			got, err := tt.workload.Side(tt.side).WriteCalls(tt.workload.Sizes[0])
+			require.NoError(t, err)
+			// The runtime writes now and then to wake a thread.
+			require.InDelta(t, tt.want, got, 0.4)
+		})
+	}
+}
+
+func TestIdleConnections(t *testing.T) {
+	costs, err := IdleConnections(200, func(string) {})
+	require.NoError(t, err)
+	require.Len(t, costs, 4)
+	heap := map[string]float64{}
+	for _, c := range costs {
+		heap[c.Side] = c.Heap
+		require.Greater(t, c.Stack, 1000.0, c.Side)
+		require.Less(t, c.Stack, 32e3, c.Side)
+	}
+	require.Less(t, heap[serveBare], 2000.0)
+	require.Less(t, heap[serveBufsock]-heap[serveBare], 2000.0)
+	require.InDelta(t, 4<<10, heap[serveBufio4K]-heap[serveBare], 1000)
+	require.InDelta(t, 32<<10, heap[serveBufio32K]-heap[serveBare], 3000)
+}
+
+func TestAfterLargeMessage(t *testing.T) {
+	const size = 4 << 20
+	held, err := AfterLargeMessage(size, func(string) {})
+	require.NoError(t, err)
+	heap := map[string]float64{}
+	for _, h := range held {
+		heap[h.Side] = h.Heap
+	}
+	require.Less(t, heap[recvUntil], float64(size)/4)
+	require.Greater(t, heap[bufioScanner], float64(size)/2, "a Scanner keeps its buffer")
+}
