@@ -94,6 +94,10 @@ func Connections() Workload {
 			side(serveBufio4K, "no deadline, limit or lock"),
 			side(serveBufio32K, "no deadline, limit or lock"),
 		},
+		Pairs: []Pair{
+			{serveBufsock, serveBufio4K, nil},
+			{serveBufsock, serveBufio32K, nil},
+		},
 	}
 }
 

@@ -38,6 +38,10 @@ func MessageSize() Workload {
 			receiving(bufioReadBytes, "no deadline, limit or lock", wire, readBytes(readSize)),
 			receiving(bareReadFull, "no deadline or lock", text, readFull),
 		},
+		Pairs: []Pair{
+			{recvUntil, bufioReadBytes, nil},
+			{recvSizeAppendTo, bareReadFull, nil},
+		},
 	}
 }
 
@@ -58,6 +62,7 @@ func LateDelimiter() Workload {
 				return readBytesFrom(bufio.NewReader(iotest.OneByteReader(conn)))
 			}),
 		},
+		Pairs: []Pair{{oneByteUntil, oneByteReadBytes, nil}},
 	}
 }
 
@@ -81,6 +86,10 @@ func BufferedMessages() Workload {
 			draining(bufferedUntil, "", drainUntil),
 			draining(bufferedReadSlice, "no deadline or lock; the line is valid until the next read", drainReadSlice),
 			drainingBoltons(),
+		},
+		Pairs: []Pair{
+			{bufferedUntil, bufferedReadSlice, nil},
+			{bufferedUntil, bufferedBoltons, nil},
 		},
 	}
 }
@@ -292,6 +301,7 @@ func Contention() Workload {
 				return readBytesFrom(&lockedReader{br: bufio.NewReaderSize(conn, readSize)})
 			}),
 		},
+		Pairs: []Pair{{sharedUntil, sharedReadBytes, nil}},
 	}
 }
 

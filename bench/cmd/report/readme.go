@@ -1,0 +1,2 @@
+package main
+func (r *report) write(dir string) error { return nil }
