@@ -20,6 +20,7 @@ const (
 	readNetstringAppendTo = "bufsock ReadNetstring, AppendTo"
 	bufioNetstring        = "SetReadDeadline + bufio ReadSlice, ReadFull"
 	markdingoDecoder      = "markdingo Decoder"
+	markdingoBufio        = "markdingo Decoder + bufio.Reader"
 	netpollNetstring      = "netpoll Until, Next"
 	boltonsNetstring      = "boltons read_ns"
 	writeNetstring        = "bufsock WriteNetstring"
@@ -41,14 +42,16 @@ func Netstrings() Workload {
 			side(readNetstring, "", receiveNetstrings),
 			side(readNetstringAppendTo, "", receiveNetstringsAppendTo),
 			side(bufioNetstring, "no lock, lenient about the size; a timeout loses the frame", readFrames),
-			side(markdingoDecoder, "no deadline or lock, limit of 1 GB; allocates what is announced", decode),
+			side(markdingoDecoder, "no deadline or lock, limit of 1 GB; allocates what is announced; reads 1 KiB at a time", decode),
+			side(markdingoBufio, "no deadline or lock, limit of 1 GB; allocates what is announced", decodeBufio),
 			netpollSide(netpollNetstring, netstringOf, untilAndNext),
 			boltonsSide(boltonsNetstring, netstringOf, "read_ns"),
 		},
 		Pairs: []Pair{
 			{readNetstringAppendTo, bufioNetstring, []float64{0.22, 0, 0.50, 1.0}},
 			{readNetstringAppendTo, markdingoDecoder, []float64{0.8, 0, 0.3, 0.15}},
-			{readNetstring, markdingoDecoder, nil},
+			{readNetstringAppendTo, markdingoBufio, nil},
+			{readNetstring, markdingoBufio, nil},
 			{readNetstringAppendTo, netpollNetstring, nil},
 			{readNetstring, boltonsNetstring, []float64{0.04, 0.04, 0.30, 0}},
 		},
@@ -119,9 +122,15 @@ func readFrames(conn net.Conn, _ int) loop {
 	}
 }
 
-// decode reads through bufio, as the documentation of the Decoder advises.
-func decode(conn net.Conn, _ int) loop {
-	dec := netstring.NewDecoder(bufio.NewReaderSize(conn, readSize))
+func decode(conn net.Conn, _ int) loop { return decodeFrom(conn) }
+
+// decodeBufio is what the documentation of the Decoder advises.
+func decodeBufio(conn net.Conn, _ int) loop {
+	return decodeFrom(bufio.NewReaderSize(conn, readSize))
+}
+
+func decodeFrom(r io.Reader) loop {
+	dec := netstring.NewDecoder(r)
 	return func(n int, seen func([]byte)) error {
 		for range n {
 			payload, err := dec.Decode()
@@ -143,12 +152,12 @@ func NetstringsWritten() Workload {
 		Sizes: []int{16, 1024, 16 << 10},
 		Sides: []Side{
 			sending(writeNetstring, "", sendNetstrings),
+			sending(markdingoEncoder, "no deadline or lock; makes four writes", encode),
 			sending(markdingoBuffered, "no deadline or lock; nothing can be sent after an error", encodeBuffered),
-			sending(markdingoEncoder, "no deadline or lock; four writes", encode),
 		},
 		Pairs: []Pair{
-			{writeNetstring, markdingoBuffered, []float64{1, 1, 1}},
 			{writeNetstring, markdingoEncoder, []float64{1, 1, 1}},
+			{writeNetstring, markdingoBuffered, []float64{1, 1, 1}},
 		},
 	}
 }

@@ -20,8 +20,8 @@ func main() {
 	bench.RunChild()
 	var (
 		only   = flag.String("only", "", "measure what matches the `regexp`: lines, 'lines/(16|64)$', memory; print only")
-		rounds = flag.Int("rounds", 31, "how often each side has its turn; for growth a third of that")
-		turn   = flag.Duration("turn", 40*time.Millisecond, "about how long a turn takes")
+		rounds = flag.Int("rounds", 81, "how often each side has its turn; for growth an eighth of that")
+		turn   = flag.Duration("turn", 15*time.Millisecond, "about how long a turn takes")
 		print  = flag.Bool("n", false, "print only, write no files")
 	)
 	flag.Parse()

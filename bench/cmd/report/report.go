@@ -19,6 +19,7 @@ const (
 // A report is what was measured.
 type report struct {
 	plan, growthPlan bench.Plan
+	took             time.Duration
 	table, growth    []*section
 	writes           []writes
 	idle             []bench.IdleCost
@@ -40,7 +41,7 @@ type writes struct {
 
 func newReport(plan bench.Plan) *report {
 	r := &report{plan: plan, growthPlan: plan}
-	r.growthPlan.Rounds = max(1, plan.Rounds/3)
+	r.growthPlan.Rounds = max(1, plan.Rounds/8)
 	for _, w := range bench.Workloads() {
 		r.table = append(r.table, &section{Workload: w})
 	}
@@ -53,6 +54,7 @@ func newReport(plan bench.Plan) *report {
 // measure measures what matches, and prints it as it comes.
 func (r *report) measure(match *regexp.Regexp, out io.Writer) error {
 	p := newProgress(r.steps(match))
+	defer func() { r.took = time.Since(p.start) }()
 	for _, s := range slices.Concat(r.table, r.growth) {
 		if err := s.measure(match, r.planOf(s), p); err != nil {
 			return err
