@@ -200,10 +200,11 @@ func (s *section) ticks() plot.ConstantTicks {
 
 // linearTicks are at round numbers, about five.
 func linearTicks(low, high float64) []plot.Tick {
-	step := math.Pow(10, math.Floor(math.Log10(high-low)))
-	for _, part := range []float64{5, 2} {
+	ten := math.Pow(10, math.Floor(math.Log10(high-low)))
+	step := ten
+	for _, part := range []float64{2, 5} {
 		if (high-low)/step < 4 {
-			step = step * part / 10
+			step = ten / part
 		}
 	}
 	var ticks []plot.Tick
@@ -288,7 +289,7 @@ func panel(names []string, r *bench.Result) (*plot.Plot, error) {
 		bar.Color, bar.LineStyle.Width = barColors[strings.HasPrefix(name, "bufsock")], 0
 		p.Add(bar)
 		labels.XYs = append(labels.XYs, plotter.XY{X: ns, Y: float64(i)})
-		labels.Labels = append(labels.Labels, " "+digits(ns))
+		labels.Labels = append(labels.Labels, digits(ns))
 	}
 	text, err := plotter.NewLabels(labels)
 	if err != nil {
@@ -299,6 +300,7 @@ func panel(names []string, r *bench.Result) (*plot.Plot, error) {
 		text.TextStyle[i].Font = chartFont
 		text.TextStyle[i].YAlign = draw.YCenter
 	}
+	text.Offset.X = 4
 	p.Add(text)
 	p.X.Min = 0
 	p.HideAxes()

@@ -39,10 +39,13 @@ func run(only string, plan bench.Plan, printOnly bool) error {
 	if plan.Rounds < 1 || plan.Turn <= 0 {
 		return fmt.Errorf("-rounds %d, -turn %v: must be above zero", plan.Rounds, plan.Turn)
 	}
-	if _, err := os.Stat("cmd/report"); err != nil && !printOnly {
-		return fmt.Errorf("run it in the directory of the module, where README.md is to be written: %w", err)
+	if _, err := os.Stat("go.mod"); err != nil && !printOnly {
+		return fmt.Errorf("%w: run it in the directory of the module, where README.md is written", err)
 	}
 	r := newReport(plan)
+	if r.steps(match) == 0 {
+		return fmt.Errorf("-only: %q matches no workload", only)
+	}
 	if err := r.measure(match, os.Stdout); err != nil {
 		return err
 	}

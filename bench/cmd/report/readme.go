@@ -146,19 +146,25 @@ func goalCell(p bench.Pair, r *bench.Result) string {
 
 // writeLess says what the peers of a workload leave out, and which did not run.
 func writeLess(out io.Writer, s *section) {
+	var lines []string
 	for _, side := range s.Sides {
 		if side.Less != "" {
-			fmt.Fprintf(out, "- %s: %s\n", code(side.Name), side.Less)
+			lines = append(lines, code(side.Name)+": "+side.Less)
 		}
 	}
 	for _, r := range s.results {
 		for _, side := range s.Sides {
 			if err := r.Missing[side.Name]; err != nil {
-				fmt.Fprintf(out, "- %s with %s: %v\n", code(side.Name), s.scaleText(r.Size), err)
+				lines = append(lines, fmt.Sprintf("%s, with %s: %v", code(side.Name), s.scaleText(r.Size), err))
 			}
 		}
 	}
-	fmt.Fprintln(out)
+	for _, line := range lines {
+		fmt.Fprintf(out, "- %s\n", line)
+	}
+	if lines != nil {
+		fmt.Fprintln(out)
+	}
 }
 
 // writeTimes writes the times of all sides, a row for each size.
