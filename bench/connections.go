@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"os"
 	"os/exec"
@@ -13,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/bufsock/bufsock"
@@ -78,6 +80,9 @@ func echoBytes(conn net.Conn) error {
 func Connections() Workload {
 	side := func(name, less string) Side {
 		return Side{name, less, func(count int, _ func([]byte)) (*Session, error) {
+			if most := maxConnections(); count > most {
+				return nil, fmt.Errorf("%w: this machine allows a process %d connections; raise that with ulimit -n", ErrMissing, most)
+			}
 			f, err := startFleet(name, count)
 			if err != nil {
 				return nil, err
@@ -99,6 +104,16 @@ func Connections() Workload {
 			{serveBufsock, serveBufio32K, nil},
 		},
 	}
+}
+
+// maxConnections returns how many connections a process may have open, beside
+// some descriptors for other things.
+func maxConnections() int {
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		return math.MaxInt
+	}
+	return int(min(uint64(limit.Cur), math.MaxInt32)) - 50
 }
 
 // A fleet is many connections between two child processes.

@@ -10,6 +10,10 @@ type IdleCost struct {
 	Heap, Stack float64
 }
 
+// MaxIdleConnections returns how many connections IdleConnections can measure
+// on this machine.
+func MaxIdleConnections() int { return maxConnections() }
+
 // IdleConnections measures what idle connections cost, with so many of them.
 // The first is the bare connection. It calls progress with each side.
 func IdleConnections(count int, progress func(side string)) ([]IdleCost, error) {

@@ -1,6 +1,6 @@
 // Package bench compares bufsock with what else there is to receive and send
 // messages in Go, and with the Python library that it is modelled on. All of it
-// runs over TCP connections on loopback.
+// runs over TCP connections on loopback, on Unix systems.
 //
 // A [Workload] is something to do with messages. Its sides are the ways to do
 // it: those of bufsock and those of its peers. Both the benchmarks of this

@@ -46,15 +46,17 @@ func TestSidesSeeEveryByte(t *testing.T) {
 		t.Run(w.Name, func(t *testing.T) {
 			for _, size := range w.Sizes[:min(len(w.Sizes), 2)] {
 				for _, side := range w.Sides {
-					payload, n := payloads[w.Name](size), 20
+					payload, n, received := payloads[w.Name](size), 21, 21
 					switch {
 					case w.Name == "proxy":
-						n = 1
+						n, received = 1, 1
+					case w.Name == "buffered-messages":
+						received = (n + size - 1) / size * size // whole batches
 					case w.Name == "bulk-sent" && side.Name == writeNetstring:
 						payload = netstringOf(size)
 					}
 					var want digest
-					for range n {
+					for range received {
 						want.add(payload)
 					}
 					assert.Equal(t, want, see(t, &side, size, n), "%s, %d", side.Name, size)
@@ -108,6 +110,42 @@ func TestMeasure(t *testing.T) {
 		require.Equal(t, r.Times[bufferFlush][i]/r.Times[bufioWriter][i], ratio)
 	}
 	require.Nil(t, r.Ratios(Pair{Subject: bufferFlush, Peer: "another"}))
+}
+
+// Sides take their turns A B, B A; one that is missing is left out.
+func TestMeasureAlternates(t *testing.T) {
+	var order string
+	side := func(name string) Side {
+		return Side{Name: name, Start: func(int, func([]byte)) (*Session, error) {
+			do := func(n int) (time.Duration, error) {
+				order += name
+				return time.Duration(n) * time.Millisecond, nil
+			}
+			return &Session{do, func() { order += "-" + name }}, nil
+		}}
+	}
+	missing := Side{Name: "M", Start: func(int, func([]byte)) (*Session, error) { return nil, ErrMissing }}
+	w := Workload{Sides: []Side{side("A"), missing, side("B")}}
+	r, err := w.Measure(1, Plan{Rounds: 3, Turn: 4 * time.Millisecond}, func(int) { order += " " })
+	require.NoError(t, err)
+	require.Equal(t, " A  B AB BA AB-B-A", order)
+	require.Equal(t, Times{1e6, 1e6, 1e6}, r.Times["A"])
+	require.ErrorIs(t, r.Missing["M"], ErrMissing)
+	require.Nil(t, r.Ratios(Pair{Subject: "A", Peer: "M"}))
+
+	w.Sides[0].Start = func(int, func([]byte)) (*Session, error) { return nil, errNoComma }
+	_, err = w.Measure(1, Plan{Rounds: 1, Turn: time.Millisecond}, func(int) {})
+	require.ErrorIs(t, err, errNoComma)
+}
+
+func TestInBatches(t *testing.T) {
+	do := inBatches(10, func(n int) (time.Duration, error) {
+		require.Equal(t, 30, n)
+		return 300, nil
+	})
+	took, err := do(21)
+	require.NoError(t, err)
+	require.Equal(t, time.Duration(210), took)
 }
 
 func TestQuantile(t *testing.T) {

@@ -215,6 +215,9 @@ func growthText(s *section) string {
 }
 
 func writeWrites(out io.Writer, all []writes) {
+	if len(all) == 0 {
+		return // counted on Linux only
+	}
 	fmt.Fprint(out, "## System calls that write\n\n| | calls | per |\n| --- | ---: | --- |\n")
 	for _, w := range all {
 		fmt.Fprintf(out, "| %s | %.1f | %s |\n", code(w.side), w.calls, w.unit)
@@ -224,7 +227,7 @@ func writeWrites(out io.Writer, all []writes) {
 
 func writeMemory(out io.Writer, r *report) {
 	fmt.Fprintf(out, "# Memory\n\nWhat an idle connection costs, with %s of them. Each has served a line, and a\n"+
-		"goroutine waits for the next.\n\n| | heap | beyond the bare connection | stack |\n| --- | ---: | ---: | ---: |\n", countText(idleConnections))
+		"goroutine waits for the next.\n\n| | heap | beyond the bare connection | stack |\n| --- | ---: | ---: | ---: |\n", countText(r.idleConnections))
 	for _, c := range r.idle {
 		fmt.Fprintf(out, "| %s | %s B | %s B | %s B |\n", code(c.Side),
 			countText(int(c.Heap)), countText(int(c.Heap-r.idle[0].Heap)), countText(int(c.Stack)))

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"github.com/bufsock/bufsock/bench"
 )
 
+// What is measured of memory.
 const (
 	idleConnections = 10_000
 	largeMessage    = 64 << 20
@@ -22,6 +24,7 @@ type report struct {
 	took             time.Duration
 	table, growth    []*section
 	writes           []writes
+	idleConnections  int
 	idle             []bench.IdleCost
 	held             []bench.HeldMemory
 }
@@ -131,6 +134,10 @@ func (r *report) countWrites(p *progress) error {
 		}
 		for _, side := range s.Sides {
 			calls, err := side.WriteCalls(s.Sizes[0])
+			if errors.Is(err, bench.ErrMissing) {
+				p.show("%v", err)
+				return nil
+			}
 			if err != nil {
 				return err
 			}
@@ -143,7 +150,8 @@ func (r *report) countWrites(p *progress) error {
 func (r *report) measureMemory(p *progress) (err error) {
 	p.step("memory")
 	show := func(side string) { p.show("%s", side) }
-	if r.idle, err = bench.IdleConnections(idleConnections, show); err != nil {
+	r.idleConnections = min(idleConnections, bench.MaxIdleConnections())
+	if r.idle, err = bench.IdleConnections(r.idleConnections, show); err != nil {
 		return err
 	}
 	r.held, err = bench.AfterLargeMessage(largeMessage, show)

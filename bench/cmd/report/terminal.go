@@ -56,7 +56,7 @@ func printWrites(out io.Writer, all []writes) {
 }
 
 func printMemory(out io.Writer, r *report) {
-	fmt.Fprintf(out, "\nmemory: per connection of %s that wait after one line\n", countText(idleConnections))
+	fmt.Fprintf(out, "\nmemory: per connection of %s that wait after one line\n", countText(r.idleConnections))
 	tw := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	for _, c := range r.idle {
 		fmt.Fprintf(tw, "  %s\theap %.0f B\t%+.0f B\tstack %.0f B\n", c.Side, c.Heap, c.Heap-r.idle[0].Heap, c.Stack)
