@@ -12,9 +12,10 @@ import (
 )
 
 // A child is another process that does work and takes the time. It is told how
-// often on its standard input, a line with a number, and answers on its standard
-// output with the nanoseconds that took. Lines before that which begin with "="
-// are messages it has seen, in hexadecimal digits. It ends when its input ends.
+// often on its standard input, a line with a number, and answers on its
+// standard output with the nanoseconds that took. Lines before that which begin
+// with "=" are messages it has seen, in hexadecimal digits. It ends when its
+// input ends.
 type child struct {
 	cmd *exec.Cmd
 	in  io.WriteCloser

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"io"
 	"net"
+	"syscall"
 	"time"
 )
 
@@ -120,9 +121,20 @@ func (s *source) close() {
 	s.server.close()
 }
 
+// lowWater is how many bytes wake a sink. Were it one byte, most of the time of
+// a small write would be that of waking the sink, or not, by chance.
+const lowWater = 64 << 10
+
 // sink serves clients that only send. seen may be nil.
 func sink(seen func([]byte)) (*server, error) {
-	return serve(func(conn *net.TCPConn) { drain(conn, seen) })
+	return serve(func(conn *net.TCPConn) {
+		if raw, err := conn.SyscallConn(); err == nil {
+			raw.Control(func(fd uintptr) {
+				syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVLOWAT, lowWater)
+			})
+		}
+		drain(conn, seen)
+	})
 }
 
 func drain(conn net.Conn, seen func([]byte)) {

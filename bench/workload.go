@@ -40,8 +40,9 @@ type Side struct {
 	// sides of bufsock.
 	Less string
 
-	// Start opens what the side needs for one of the sizes. If seen is not nil it is called with what the side receives: the payload of
-	// every message, or the bytes of the stream.
+	// Start opens what the side needs for one of the sizes. If seen is not nil
+	// it is called with what the side receives: the payload of every message,
+	// or the bytes of the stream.
 	Start func(size int, seen func([]byte)) (*Session, error)
 }
 
