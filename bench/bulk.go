@@ -34,8 +34,9 @@ func BulkReceived() Workload {
 
 func receiveSize(conn net.Conn, size int) loop {
 	s := socket(conn, size)
-	msg := make([]byte, 0, size)
+	dst := make([]byte, 0, size)
 	return func(n int, seen func([]byte)) (err error) {
+		msg := dst
 		for range n {
 			if msg, err = s.RecvSize(size, bufsock.AppendTo(msg[:0])); err != nil {
 				return err

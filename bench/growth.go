@@ -260,8 +260,9 @@ func delimiters(count int, format string) [][]byte {
 func receiveUntilAny(delims [][]byte) opener {
 	return func(conn net.Conn, size int) loop {
 		s := socket(conn, size)
-		line := make([]byte, 0, size)
+		dst := make([]byte, 0, size)
 		return func(n int, seen func([]byte)) (err error) {
+			line := dst
 			for range n {
 				if line, _, err = s.RecvUntilAny(delims, bufsock.AppendTo(line[:0])); err != nil {
 					return err

@@ -105,8 +105,9 @@ func receiveUntilOn(s *bufsock.BufferedSocket, delim []byte) loop {
 func receiveUntilAppendTo(delim []byte) opener {
 	return func(conn net.Conn, size int) loop {
 		s := socket(conn, size)
-		line := make([]byte, 0, size)
+		dst := make([]byte, 0, size)
 		return func(n int, seen func([]byte)) (err error) {
+			line := dst
 			for range n {
 				if line, err = s.RecvUntil(delim, bufsock.AppendTo(line[:0])); err != nil {
 					return err

@@ -76,8 +76,9 @@ func receiveNetstrings(conn net.Conn, size int) loop {
 
 func receiveNetstringsAppendTo(conn net.Conn, size int) loop {
 	ns := bufsock.NewNetstringSocket(socket(conn, size))
-	payload := make([]byte, 0, readSize)
+	dst := make([]byte, 0, size)
 	return func(n int, seen func([]byte)) (err error) {
+		payload := dst
 		for range n {
 			if payload, err = ns.ReadNetstring(bufsock.AppendTo(payload[:0])); err != nil {
 				return err

@@ -39,8 +39,9 @@ func line(size int) []byte { return append(text(size-1), '\n') }
 func pingUntil(conn net.Conn, size int) loop {
 	s := socket(conn, size)
 	msg := line(size)
-	reply := make([]byte, 0, readSize)
+	dst := make([]byte, 0, size)
 	return func(n int, seen func([]byte)) (err error) {
+		reply := dst
 		for range n {
 			if _, err := s.Send(msg); err != nil {
 				return err

@@ -76,11 +76,11 @@ func (r *report) writeCharts(dir string) error {
 		return err
 	}
 	for _, s := range slices.Concat(r.table[:1], r.growth) {
-		draw := drawBars
+		render := drawBars
 		if s.Scale != "" {
-			draw = drawCurves
+			render = drawCurves
 		}
-		svg, err := draw(s)
+		svg, err := render(s)
 		if err != nil {
 			return fmt.Errorf("chart of %s: %w", s.Name, err)
 		}

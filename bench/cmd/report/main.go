@@ -19,13 +19,13 @@ import (
 func main() {
 	bench.RunChild()
 	var (
-		only   = flag.String("only", "", "measure what matches the `regexp`: lines, 'lines/(16|64)$', memory; print only")
-		rounds = flag.Int("rounds", 81, "how often each side has its turn; for growth an eighth of that")
-		turn   = flag.Duration("turn", 15*time.Millisecond, "about how long a turn takes")
-		print  = flag.Bool("n", false, "print only, write no files")
+		only      = flag.String("only", "", "measure what matches the `regexp`: lines, 'lines/(16|64)$', memory; print only")
+		rounds    = flag.Int("rounds", 81, "how often each side has its turn; for growth an eighth of that")
+		turn      = flag.Duration("turn", 15*time.Millisecond, "about how long a turn takes")
+		printOnly = flag.Bool("n", false, "print only, write no files")
 	)
 	flag.Parse()
-	if err := run(*only, bench.Plan{Rounds: *rounds, Turn: *turn}, *print || *only != ""); err != nil {
+	if err := run(*only, bench.Plan{Rounds: *rounds, Turn: *turn}, *printOnly || *only != ""); err != nil {
 		fmt.Fprintln(os.Stderr, "report:", err)
 		os.Exit(1)
 	}

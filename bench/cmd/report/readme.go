@@ -67,7 +67,7 @@ nearer to 1 than what the sides do themselves.
 func (r *report) writeText(out io.Writer) {
 	fmt.Fprintf(out, introduction, r.took.Round(time.Second), r.plan.Turn, r.plan.Rounds)
 	fmt.Fprintf(out, "Measured on %s.\n\n", machine())
-	fmt.Fprintf(out, "![time per line of bufsock and its peers](charts/%s.svg)\n\n", r.table[0].Name)
+	fmt.Fprintf(out, "![time per line: bufsock in blue, its peers in grey](charts/%s.svg)\n\n", r.table[0].Name)
 	r.writePeersAhead(out)
 	for _, s := range r.table {
 		writeSection(out, s)
