@@ -71,25 +71,19 @@ func receiveByteByByte(conn net.Conn, _ int) loop {
 	return receiveUntilOn(s, lf)
 }
 
-const (
-	bufferedUntil     = "bufsock RecvUntil, AppendTo"
-	bufferedReadSlice = "bufio ReadSlice"
-	bufferedBoltons   = "boltons recv_until"
-)
-
 // BufferedMessages receives short lines of which many are in the buffer.
 func BufferedMessages() Workload {
 	return Workload{
 		Name: "buffered-messages", About: "lines of 16 B, many of them in the buffer", Unit: "line",
 		Scale: "lines in the buffer", Sizes: []int{1, 10, 100, 1000, 10_000, 100_000, 1_000_000},
 		Sides: []Side{
-			draining(bufferedUntil, "", drainUntil),
-			draining(bufferedReadSlice, "no deadline or lock; the line is valid until the next read", drainReadSlice),
+			draining(recvUntilAppendTo, "", drainUntil),
+			draining(bufioReadSlice, "no deadline or lock; the line is valid until the next read", drainReadSlice),
 			drainingBoltons(),
 		},
 		Pairs: []Pair{
-			{bufferedUntil, bufferedReadSlice, nil},
-			{bufferedUntil, bufferedBoltons, nil},
+			{recvUntilAppendTo, bufioReadSlice, nil},
+			{recvUntilAppendTo, boltonsUntil, nil},
 		},
 	}
 }
@@ -210,7 +204,7 @@ func drainReadSlice(conn net.Conn, size int) drainer {
 
 // drainingBoltons leaves out what would take minutes.
 func drainingBoltons() Side {
-	side := boltonsSide(bufferedBoltons, func(int) []byte { return shortLine }, "buffered")
+	side := boltonsSide(boltonsUntil, func(int) []byte { return shortLine }, "buffered")
 	return Side{side.Name, side.Less, func(count int, seen func([]byte)) (*Session, error) {
 		if count > 10_000 {
 			return nil, fmt.Errorf("%w: takes minutes, because the time of a line grows with what is buffered", ErrMissing)
@@ -276,10 +270,7 @@ func receiveUntilAny(delims [][]byte) opener {
 	}
 }
 
-const (
-	sharedUntil     = "bufsock RecvUntil"
-	sharedReadBytes = "sync.Mutex + bufio ReadBytes"
-)
+const sharedReadBytes = "sync.Mutex + bufio ReadBytes"
 
 // Contention has several goroutines receive lines from one connection.
 func Contention() Workload {
@@ -297,12 +288,12 @@ func Contention() Workload {
 		Name: "contention", About: "goroutines that receive lines of 64 B from one connection", Unit: "line",
 		Scale: "goroutines", Sizes: []int{1, 2, 4, 8, 16, 32, 64},
 		Sides: []Side{
-			shared(sharedUntil, "", receiveUntil(lf)),
+			shared(recvUntil, "", receiveUntil(lf)),
 			shared(sharedReadBytes, "no deadline or limit; who waits for the lock cannot stop", func(conn net.Conn, _ int) loop {
 				return readBytesFrom(&lockedReader{br: bufio.NewReaderSize(conn, readSize)})
 			}),
 		},
-		Pairs: []Pair{{sharedUntil, sharedReadBytes, nil}},
+		Pairs: []Pair{{recvUntil, sharedReadBytes, nil}},
 	}
 }
 
