@@ -139,7 +139,7 @@ func TestMeasureAlternates(t *testing.T) {
 	w := Workload{Sides: []Side{side("A"), missing, side("B")}}
 	r, err := w.Measure(1, Plan{Rounds: 3, Turn: 4 * time.Millisecond}, func(int) { order += " " })
 	require.NoError(t, err)
-	require.Equal(t, " A  B AB BA AB-B-A", order)
+	require.Equal(t, " AAA  BBB AB BA AB-B-A", order)
 	require.Equal(t, Times{1e6, 1e6, 1e6}, r.Times["A"])
 	require.ErrorIs(t, r.Missing["M"], ErrMissing)
 	require.Nil(t, r.Ratios(Pair{Subject: "A", Peer: "M"}))
@@ -147,6 +147,18 @@ func TestMeasureAlternates(t *testing.T) {
 	w.Sides[0].Start = func(int, func([]byte)) (*Session, error) { return nil, errNoComma }
 	_, err = w.Measure(1, Plan{Rounds: 1, Turn: time.Millisecond}, func(int) {})
 	require.ErrorIs(t, err, errNoComma)
+}
+
+func TestCalibrateIgnoresStalls(t *testing.T) {
+	calls := 0
+	turn := turn{session: &Session{do: func(n int) (time.Duration, error) {
+		if calls++; calls%2 == 1 {
+			return time.Second, nil
+		}
+		return time.Duration(n) * time.Microsecond, nil
+	}}}
+	require.NoError(t, turn.calibrate(15*time.Millisecond))
+	require.Equal(t, 15_000, turn.n)
 }
 
 func TestInBatches(t *testing.T) {
