@@ -7,7 +7,7 @@ import (
 )
 
 // A buffer is a queue of bytes in one piece of memory: they are added behind w
-// and taken from r. Memory of up to 16 MiB comes from a pool and goes back to
+// and taken from r. Memory of up to 128 MiB comes from a pool and goes back to
 // it; none of it is ever handed to a caller.
 //
 // A nil *buffer is an empty one. An idle socket has two of those.
@@ -33,7 +33,7 @@ const (
 // more, so that the unread end of one read and a whole new one fit together.
 const (
 	minClass = 9
-	maxClass = 24
+	maxClass = 27
 )
 
 var pools [maxClass + 1]sync.Pool
