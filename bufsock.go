@@ -104,8 +104,9 @@
 // # Goroutines
 //
 // Any number of goroutines may call anything. One receive and one send run at
-// a time, each side for itself, and the others wait their turn, first come,
-// first served, within their own timeout. A blocked receive never holds up a
+// a time, each side for itself, and the others wait their turn within their own
+// timeout. They get it in the order in which they came, but a few that come
+// later and find the socket free may go first. A blocked receive never holds up a
 // send, nor a blocked send a receive. Close, CloseRead, CloseWrite, the setters,
 // the deadline methods, RecvBuffer, Buffered and SendBuffer do not wait.
 //

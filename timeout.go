@@ -70,10 +70,15 @@ type half struct {
 
 // A waiter is a call in the queue.
 type waiter struct {
-	next    *waiter
-	wake    chan struct{} // has a token when there is something to look at
-	granted bool          // the turn is its own
+	next      *waiter
+	wake      chan struct{} // has a token when there is something to look at
+	granted   bool          // the turn is its own
+	overtaken int8          // how often another call may have gone first
 }
+
+// maxOvertaken is how often a waiter may be overtaken. Waking it for each
+// message would cost more than most messages do.
+const maxOvertaken = 16
 
 // push adds a waiter at the end of the queue.
 func (h *half) push() *waiter {
@@ -123,16 +128,31 @@ func (h *half) notifyAll() {
 	}
 }
 
-// passTurn gives the turn to the first in the queue.
+// passTurn ends a turn. The first in the queue may take the next one when it
+// has woken up, unless a call has come in between, or is given it.
 func (h *half) passTurn() {
+	h.busy = false
 	if h.queue == nil {
-		h.busy = false
 		return
 	}
 	w := h.queue.next
-	h.remove(w)
-	w.granted = true
+	if w.overtaken++; w.overtaken > maxOvertaken {
+		h.remove(w)
+		w.granted, h.busy = true, true
+	}
 	w.notify()
+}
+
+// mayTakeTurn reports whether w is the next.
+func (h *half) mayTakeTurn(w *waiter) bool { return !h.busy && h.queue.next == w }
+
+// giveUp takes w out of the queue and has another look at it in its place.
+func (h *half) giveUp(w *waiter) {
+	next := h.mayTakeTurn(w)
+	h.remove(w)
+	if next {
+		h.passTurn()
+	}
 }
 
 // A request is what a call of a method was asked for. What is buffered may be
@@ -228,7 +248,7 @@ func (s *BufferedSocket) queueUp(c *call, h *half) error {
 	for {
 		d, finite := s.patience(c, h)
 		if finite && d <= 0 {
-			h.remove(w)
+			h.giveUp(w)
 			return errTimeUp
 		}
 		w.sleep(c, h, d, finite)
@@ -237,10 +257,14 @@ func (s *BufferedSocket) queueUp(c *call, h *half) error {
 			c.turn = true
 			return nil
 		case h.closed:
-			h.remove(w)
+			h.giveUp(w)
 			return errClosed
-		case c.canceled():
+		case h.mayTakeTurn(w):
 			h.remove(w)
+			c.turn, h.busy = true, true
+			return nil
+		case c.canceled():
+			h.giveUp(w)
 			return errTimeUp
 		}
 	}

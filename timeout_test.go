@@ -12,6 +12,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -339,7 +340,7 @@ func TestTimeoutCoversPartialWrites(t *testing.T) {
 }
 
 // The turn is passed on in the order in which it was asked for.
-func TestTurnIsFirstComeFirstServed(t *testing.T) {
+func TestTurnsAreInOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		local, remote := net.Pipe()
 		s := bufsock.NewBufferedSocket(local)
@@ -360,6 +361,38 @@ func TestTurnIsFirstComeFirstServed(t *testing.T) {
 		wg.Wait()
 		require.Equal(t, []string{"0:0", "1:1", "2:2", "3:3", "4:4"}, order)
 		remote.Close()
+		s.Close()
+	})
+}
+
+// A call that never waits for its turn, because it takes the next one as soon
+// as it has ended its own, cannot keep another out for ever.
+func TestWaitingForATurnEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		local, remote := net.Pipe()
+		s := bufsock.NewBufferedSocket(local, bufsock.WithTimeout(bufsock.NoTimeout))
+		sent := 0
+		go func() {
+			for {
+				if _, err := s.Send([]byte("crowd")); err != nil {
+					return
+				}
+				sent++
+			}
+		}()
+		synctest.Wait()
+		var done atomic.Bool
+		go func() {
+			_, err := s.Send([]byte("alone"))
+			assert.NoError(t, err)
+			done.Store(true)
+		}()
+		synctest.Wait()
+		for received := make([]byte, 5); !done.Load() && sent < 100; synctest.Wait() {
+			_, err := io.ReadFull(remote, received)
+			require.NoError(t, err)
+		}
+		assert.Less(t, sent, 20)
 		s.Close()
 	})
 }
