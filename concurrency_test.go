@@ -8,7 +8,6 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
-	"runtime"
 	"runtime/pprof"
 	"sync"
 	"sync/atomic"
@@ -33,6 +32,8 @@ const (
 	deadlocked = 2 * time.Minute
 	// patienceOfACrowd is the timeout of calls that are given none.
 	patienceOfACrowd = 2 * time.Second
+	// pace is for how long a goroutine lets the others go on when it has failed.
+	pace = 100 * time.Microsecond
 )
 
 // watchdog ends the program, with all its stacks, unless it is stopped in time.
@@ -79,7 +80,7 @@ type end struct {
 
 type messageID struct{ sender, number int }
 
-const minUpgrades = 5
+const minUpgrades = 3
 
 func newCrowd(t *testing.T, transport transport) *crowd {
 	a, b := transport.pair(t)
@@ -141,6 +142,7 @@ func (c *crowd) sendAll(e *end, id int, r *rand.Rand) {
 		e.given.Add(1)
 		err := c.send(e, c.message(messageID{id, number}), r)
 		for kind(err) == "later" && !c.stopping.Load() {
+			time.Sleep(pace)
 			err = e.s.Flush()
 		}
 		if err != nil {
@@ -184,11 +186,12 @@ func (c *crowd) send(e *end, msg []byte, r *rand.Rand) error {
 
 // inTime makes a call and wants it to end when it must.
 func (c *crowd) inTime(name string, r *rand.Rand, call func([]bufsock.Option) error) error {
-	opts, cancel := impatience(r)
+	const hurry = 3 * time.Millisecond
+	opts, cancel := within(r, hurry)
 	defer cancel()
 	limit := patienceOfACrowd
 	if opts != nil {
-		limit = time.Millisecond // and less
+		limit = hurry
 	}
 	d, err := elapsed(func() error { return call(opts) })
 	if d > limit+overtime {
@@ -205,7 +208,7 @@ func (c *crowd) receiveAll(e *end, r *rand.Rand) {
 	for {
 		msg, err := c.receive(e.s, buf, r)
 		if kind(err) == "later" {
-			runtime.Gosched()
+			time.Sleep(pace)
 			continue
 		}
 		if err != nil {
@@ -296,7 +299,7 @@ func (c *crowd) check(msg []byte) (id messageID, ok bool) {
 // disturb calls what does not send or receive.
 func (c *crowd) disturb(e *end, side int, r *rand.Rand) {
 	for !c.stopping.Load() {
-		soon := time.Now().Add(time.Duration(r.IntN(2000)) * time.Microsecond)
+		soon := time.Now().Add(time.Duration(r.IntN(4000)) * time.Microsecond)
 		if c.deadlines {
 			e.s.SetReadDeadline(soon)
 			if c.impatient {
@@ -319,8 +322,9 @@ func (c *crowd) disturb(e *end, side int, r *rand.Rand) {
 				return
 			}
 		}
-		time.Sleep(time.Duration(r.IntN(1000)) * time.Microsecond)
+		time.Sleep(time.Duration(r.IntN(2000)) * time.Microsecond)
 		e.s.SetDeadline(time.Time{})
+		time.Sleep(time.Duration(r.IntN(1000)) * time.Microsecond)
 	}
 }
 

@@ -52,21 +52,27 @@ func kind(err error) string {
 
 // impatience returns options that make a call likely to fail in the middle.
 func impatience(r *rand.Rand) (opts []bufsock.Option, cancel func()) {
+	return within(r, 200*time.Microsecond)
+}
+
+// within returns options that end a call within d, or none.
+func within(r *rand.Rand, d time.Duration) (opts []bufsock.Option, cancel func()) {
+	d = time.Duration(r.Int64N(int64(d)))
 	switch r.IntN(6) {
 	case 0:
 		return []bufsock.Option{bufsock.WithTimeout(bufsock.NonBlocking)}, func() {}
 	case 1, 2:
-		return []bufsock.Option{bufsock.WithTimeout(time.Duration(r.IntN(200)) * time.Microsecond)}, func() {}
+		return []bufsock.Option{bufsock.WithTimeout(d)}, func() {}
 	case 3:
 		ctx, cancel := context.WithCancel(context.Background())
 		if r.IntN(2) == 0 {
 			cancel()
 		} else {
-			time.AfterFunc(time.Duration(r.IntN(200))*time.Microsecond, cancel)
+			time.AfterFunc(d, cancel)
 		}
 		return []bufsock.Option{bufsock.WithContext(ctx)}, cancel
 	case 4:
-		ctx, cancel := context.WithTimeout(context.Background(), time.Duration(r.IntN(200))*time.Microsecond)
+		ctx, cancel := context.WithTimeout(context.Background(), d)
 		return []bufsock.Option{bufsock.WithContext(ctx)}, cancel
 	}
 	return nil, func() {}
