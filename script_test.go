@@ -156,11 +156,15 @@ func (rd *reading) consume(n int) {
 	}
 }
 
+// hopeless is when calls that say to try again are not believed any more.
+const hopeless = time.Minute
+
 // attempt makes a request again and again as long as it says so.
 func (rd *reading) attempt(req request) verdict {
 	got := verdict{err: "later"}
-	done := 0
+	done, start := 0, time.Now()
 	for got.err == "later" {
+		require.Lessf(rd.t, time.Since(start), hopeless, "%s does not come to an end: %v", req.name, rd.err)
 		opts, cancel := rd.impatience(rd.r)
 		var dst []byte
 		if !req.bare && rd.r.IntN(2) == 0 {
@@ -301,8 +305,10 @@ func (w *writing) attempt(data []byte, opts []bufsock.Option) (int, error) {
 
 // finish sends what is unsent, and returns the kind of the error if that fails.
 func (w *writing) finish() string {
+	start := time.Now()
 	err := w.ns.Socket().Flush(bufsock.WithTimeout(bufsock.NoTimeout))
 	for kind(err) == "later" {
+		require.Less(w.t, time.Since(start), hopeless, "Flush does not come to an end: %v", err)
 		err = w.ns.Socket().Flush(bufsock.WithTimeout(bufsock.NoTimeout))
 	}
 	return kind(err)

@@ -61,7 +61,7 @@ func (n *network) converse(r *rand.Rand, stop *atomic.Bool) {
 	n.c.open.Add(1)
 	defer n.c.open.Add(-1)
 
-	length := int64(1 + r.IntN(1000))
+	length := int64(1 + r.IntN(3000))
 	breakAt := int64(-1)
 	if r.IntN(20) == 0 {
 		breakAt = r.Int64N(length)
