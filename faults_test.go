@@ -323,32 +323,11 @@ func TestFaultsOneDeadlinePerCall(t *testing.T) {
 }
 
 func callInTime(t *testing.T, r *rand.Rand, name string, call func(*bufsock.NetstringSocket, ...bufsock.Option) error) {
-	config := faulty.Config{Seed: r.Uint64(), Chances: map[faulty.Fault]float64{
-		faulty.CutRead: 0.2, faulty.CutWrite: 0.2, faulty.EmptyRead: 0.2,
-	}}
-	late := time.Millisecond // what a last try may take
-	if r.IntN(2) == 0 {
-		config.MaxDelay = 20 * time.Millisecond
-		config.Chances[faulty.Delay] = 0.2
-		late += config.MaxDelay
-	}
-	if r.IntN(2) == 0 {
-		config.Late = 30 * time.Millisecond
-		config.Chances[faulty.LateDeadline] = 0.5
-		late += 2 * config.Late // a cancel that comes in the meantime is late again
-	}
 	local, remote := net.Pipe()
+	config, late := lateFaults(r)
 	ns := endlessSocket(t, faulty.New(local, config), name)
-	pauses := rand.New(rand.NewPCG(r.Uint64(), 1))
-	var mu sync.Mutex
 	var calls, trickling sync.WaitGroup
-	trickling.Go(func() {
-		trickle(remote, func() time.Duration {
-			mu.Lock()
-			defer mu.Unlock()
-			return time.Duration(pauses.Int64N(int64(20 * time.Millisecond)))
-		}, 1000, 1)
-	})
+	trickling.Go(func() { trickle(remote, shortPauses(r.Uint64()), 1000, 1) })
 
 	user := time.Hour
 	if r.IntN(4) == 0 {
@@ -369,6 +348,37 @@ func callInTime(t *testing.T, r *rand.Rand, name string, call func(*bufsock.Nets
 	ns.Close()
 	remote.Close()
 	trickling.Wait()
+}
+
+// lateFaults returns faults, and how much later than its time a call may end
+// because of them.
+func lateFaults(r *rand.Rand) (config faulty.Config, late time.Duration) {
+	config = faulty.Config{Seed: r.Uint64(), Chances: map[faulty.Fault]float64{
+		faulty.CutRead: 0.2, faulty.CutWrite: 0.2, faulty.EmptyRead: 0.2,
+	}}
+	late = time.Millisecond // what a last try may take
+	if r.IntN(2) == 0 {
+		config.MaxDelay = 20 * time.Millisecond
+		config.Chances[faulty.Delay] = 0.2
+		late += config.MaxDelay
+	}
+	if r.IntN(2) == 0 {
+		config.Late = 30 * time.Millisecond
+		config.Chances[faulty.LateDeadline] = 0.5
+		late += 2 * config.Late // a cancel that comes in the meantime is late again
+	}
+	return config, late
+}
+
+// shortPauses returns a function for any number of goroutines.
+func shortPauses(seed uint64) func() time.Duration {
+	r := rand.New(rand.NewPCG(seed, 0))
+	var mu sync.Mutex
+	return func() time.Duration {
+		mu.Lock()
+		defer mu.Unlock()
+		return time.Duration(r.Int64N(int64(20 * time.Millisecond)))
+	}
 }
 
 // TestFaultsOneDeadlineOnDescriptors is the same in real time, and so with
