@@ -130,11 +130,11 @@ func (rd *reading) receive(req request) verdict {
 func (rd *reading) judge(req request, got verdict) verdict {
 	if got.err == "reset" && !rd.broken {
 		rd.broken = true
-		rd.rest = rd.rest[:rd.passed()-rd.taken]
+		rd.endAt(rd.passed())
 	}
 	want := req.judge(rd.rest)
 	if rd.sent != nil && (want.shown == atEnd || want.err != got.err) {
-		rd.rest = rd.rest[:rd.sent()-rd.taken]
+		rd.endAt(rd.sent())
 		want = req.judge(rd.rest)
 	}
 	if rd.broken && want.shown == atEnd {
@@ -144,6 +144,12 @@ func (rd *reading) judge(req request, got verdict) verdict {
 		}
 	}
 	return want
+}
+
+// endAt notes that no more than n bytes of the whole stream will come.
+func (rd *reading) endAt(n int) {
+	require.LessOrEqual(rd.t, rd.taken, n, "more bytes were received than have come")
+	rd.rest = rd.rest[:min(n-rd.taken, len(rd.rest))]
 }
 
 // consume notes n bytes as consumed, and wants the socket to hold the others
