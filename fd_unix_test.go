@@ -3,10 +3,13 @@
 package bufsock_test
 
 import (
+	"bytes"
+	"context"
 	"io"
 	"net"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/bufsock/bufsock"
 	"github.com/stretchr/testify/require"
@@ -149,4 +152,78 @@ func TestErrorsThatEndTheStream(t *testing.T) {
 			require.Equal(t, errno, err)
 		}
 	}
+}
+
+// A buffered connection lets a test say how much the kernel shall hold: by
+// default some kernels hold only 8 KiB for a Unix socket.
+type buffered interface {
+	SetReadBuffer(bytes int) error
+	SetWriteBuffer(bytes int) error
+}
+
+func TestNonBlockingReadsAllThatTheKernelHolds(t *testing.T) {
+	sockets(t, func(t *testing.T, local, remote net.Conn) {
+		payload := bytes.Repeat([]byte("0123456789abcdef"), 100_000/16)
+		require.NoError(t, local.(buffered).SetReadBuffer(2*len(payload)))
+		require.NoError(t, remote.(buffered).SetWriteBuffer(2*len(payload)))
+		_, err := remote.Write(payload) // returns when the kernel holds it
+		require.NoError(t, err)
+		s := bufsock.NewBufferedSocket(local)
+		canceled, cancel := context.WithCancel(t.Context())
+		cancel()
+		for i, opt := range []bufsock.Option{
+			bufsock.WithTimeout(bufsock.NonBlocking),
+			bufsock.WithContext(canceled), // bytes that have arrived win
+		} {
+			half := len(payload) / 2
+			var opts []bufsock.Option
+			if i == 1 {
+				opts = append(opts, bufsock.AppendTo(make([]byte, 0, half)))
+			}
+			msg, err := s.RecvSize(half, append(opts, opt)...)
+			require.NoError(t, err)
+			require.Equal(t, payload[i*half:][:half], msg)
+		}
+	})
+}
+
+func TestNonBlockingFillsTheKernel(t *testing.T) {
+	sockets(t, func(t *testing.T, local, remote net.Conn) {
+		s := bufsock.NewBufferedSocket(local)
+		data := bytes.Repeat([]byte("0123456789abcdef"), 1<<20)
+		n, err := s.Send(data, bufsock.WithTimeout(bufsock.NonBlocking))
+		require.ErrorIs(t, err, bufsock.ErrWouldBlock)
+		require.Positive(t, n)
+		require.Equal(t, len(data), n+len(s.SendBuffer()))
+		require.Equal(t, err.(*bufsock.TimeoutError).Buffered, len(s.SendBuffer()))
+		received := make(chan []byte)
+		go func() {
+			msg, _ := bufsock.NewBufferedSocket(remote).RecvSize(len(data), bufsock.WithTimeout(time.Minute))
+			received <- msg
+		}()
+		require.NoError(t, s.Flush(bufsock.WithTimeout(time.Minute)))
+		require.True(t, bytes.Equal(data, <-received))
+	})
+}
+
+// However small the reads are, what the kernel holds is received: by one call,
+// or by a few on a slow machine, each of which has tried for long.
+func TestNonBlockingWithSmallReads(t *testing.T) {
+	const size = 5000
+	sockets(t, func(t *testing.T, local, remote net.Conn) {
+		_, err := remote.Write(make([]byte, size)) // returns when the kernel holds it
+		require.NoError(t, err)
+		s := bufsock.NewBufferedSocket(local, bufsock.WithReadSize(1))
+		for s.Buffered() < size {
+			before := s.Buffered()
+			took, err := elapsed(func() error {
+				_, err := s.Peek(size, bufsock.WithTimeout(bufsock.NonBlocking))
+				return err
+			})
+			if err != nil {
+				require.ErrorIs(t, err, bufsock.ErrWouldBlock)
+				require.Greater(t, took, 25*time.Millisecond, "%d bytes", s.Buffered()-before)
+			}
+		}
+	})
 }

@@ -6,11 +6,8 @@ package bufsock_test
 
 import (
 	"bytes"
-	"net"
 	"runtime"
-	"runtime/debug"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -132,18 +129,6 @@ func TestAllocations(t *testing.T) {
 			require.LessOrEqual(t, got, tt.want)
 		})
 	}
-	t.Run("a NonBlocking call that fails allocates its error", func(t *testing.T) {
-		local, remote := tcpPair(t)
-		_, err := remote.Write([]byte("part of a line\r"))
-		require.NoError(t, err)
-		s := bufsock.NewBufferedSocket(local, bufsock.WithTimeout(bufsock.NonBlocking))
-		_, err = s.Peek(15, bufsock.WithTimeout(time.Minute))
-		require.NoError(t, err)
-		require.LessOrEqual(t, testing.AllocsPerRun(100, func() { _, err = s.RecvUntil(crlf) }), 1.0)
-		require.ErrorIs(t, err, bufsock.ErrWouldBlock)
-		require.LessOrEqual(t, testing.AllocsPerRun(100, func() { _, _, err = s.RecvUntilAny(delims) }), 1.0)
-		require.ErrorIs(t, err, bufsock.ErrWouldBlock)
-	})
 }
 
 // heap returns the bytes of the heap in use, with everything gone that can go.
@@ -223,68 +208,4 @@ func TestMemoryOfALargeMessageIsGivenBack(t *testing.T) {
 	msg = nil
 	require.Less(t, grown(before), int64(1<<20), "with four bytes left in the buffer")
 	runtime.KeepAlive(s)
-}
-
-// An idle connection costs hundreds of bytes, not kilobytes, also while a call
-// waits on it.
-func TestIdleConnectionsAreSmall(t *testing.T) {
-	const n, limit = 500, 250
-	defer debug.SetGCPercent(debug.SetGCPercent(-1))
-	type pair struct{ local, remote net.Conn }
-	var pairs []pair
-	for range n {
-		local, remote := tcpPair(t)
-		pairs = append(pairs, pair{local, remote})
-	}
-	// park has n goroutines wait in f, each for its connection, and returns what
-	// that takes.
-	park := func(f func(net.Conn)) int64 {
-		before := heap()
-		var wg sync.WaitGroup
-		for _, p := range pairs {
-			wg.Go(func() { f(p.local) })
-		}
-		stacks := make([]byte, 4<<20)
-		for bytes.Count(stacks[:runtime.Stack(stacks, true)], []byte("[IO wait")) < n {
-			runtime.Gosched()
-		}
-		stacks = nil
-		size := grown(before)
-		for _, p := range pairs {
-			_, err := p.remote.Write([]byte("\n"))
-			require.NoError(t, err)
-		}
-		wg.Wait()
-		return size
-	}
-	bare := func(conn net.Conn) {
-		one := make([]byte, 1)
-		conn.Read(one)
-	}
-	park(bare) // goroutines that have ended are used again
-	baseline := park(bare)
-	sockets := make([]*bufsock.BufferedSocket, 0, 3*n)
-	created, again := int64(1<<20), int64(1<<20)
-	for range 3 { // other tests may leave something for the collector: the least counts
-		var mu sync.Mutex
-		created = min(created, park(func(conn net.Conn) {
-			s := bufsock.NewBufferedSocket(conn)
-			s.Send([]byte("hello\n"))
-			s.RecvUntil(lf)
-			mu.Lock()
-			defer mu.Unlock()
-			sockets = append(sockets, s)
-		})-baseline)
-		waiting := sockets[len(sockets)-n:]
-		again = min(again, park(func(conn net.Conn) {
-			mu.Lock()
-			s := waiting[0]
-			waiting = waiting[1:]
-			mu.Unlock()
-			s.RecvUntil(lf)
-		})-baseline)
-	}
-	require.Less(t, created/n, int64(limit))
-	require.Less(t, again/n, int64(limit))
-	t.Logf("bytes per connection: %d to create and wait, %d to wait again", created/n, again/n)
 }

@@ -581,49 +581,6 @@ func TestNonBlockingTakesWhatHasArrived(t *testing.T) {
 	}
 }
 
-func TestNonBlockingReadsAllThatTheKernelHolds(t *testing.T) {
-	sockets(t, func(t *testing.T, local, remote net.Conn) {
-		payload := bytes.Repeat([]byte("0123456789abcdef"), 100_000/16)
-		_, err := remote.Write(payload) // returns when the kernel holds it
-		require.NoError(t, err)
-		s := bufsock.NewBufferedSocket(local)
-		canceled, cancel := context.WithCancel(t.Context())
-		cancel()
-		for i, opt := range []bufsock.Option{
-			bufsock.WithTimeout(bufsock.NonBlocking),
-			bufsock.WithContext(canceled), // bytes that have arrived win
-		} {
-			half := len(payload) / 2
-			var opts []bufsock.Option
-			if i == 1 {
-				opts = append(opts, bufsock.AppendTo(make([]byte, 0, half)))
-			}
-			msg, err := s.RecvSize(half, append(opts, opt)...)
-			require.NoError(t, err)
-			require.Equal(t, payload[i*half:][:half], msg)
-		}
-	})
-}
-
-func TestNonBlockingFillsTheKernel(t *testing.T) {
-	sockets(t, func(t *testing.T, local, remote net.Conn) {
-		s := bufsock.NewBufferedSocket(local)
-		data := bytes.Repeat([]byte("0123456789abcdef"), 1<<20)
-		n, err := s.Send(data, bufsock.WithTimeout(bufsock.NonBlocking))
-		require.ErrorIs(t, err, bufsock.ErrWouldBlock)
-		require.Positive(t, n)
-		require.Equal(t, len(data), n+len(s.SendBuffer()))
-		require.Equal(t, err.(*bufsock.TimeoutError).Buffered, len(s.SendBuffer()))
-		received := make(chan []byte)
-		go func() {
-			msg, _ := bufsock.NewBufferedSocket(remote).RecvSize(len(data), bufsock.WithTimeout(time.Minute))
-			received <- msg
-		}()
-		require.NoError(t, s.Flush(bufsock.WithTimeout(time.Minute)))
-		require.True(t, bytes.Equal(data, <-received))
-	})
-}
-
 // The connection itself must not meet a deadline that a call has left behind.
 func TestNoDeadlineIsLeftOnTheDescriptor(t *testing.T) {
 	sockets(t, func(t *testing.T, local, remote net.Conn) {
@@ -870,15 +827,4 @@ func TestHandshakeThatPanics(t *testing.T) {
 	s := bufsock.NewBufferedSocket(tls.Client(a, client))
 	require.PanicsWithValue(t, "boom", func() { s.Send([]byte("x")) })
 	require.NoError(t, s.Close(), "no lock is held")
-}
-
-// However small the reads are, what the kernel holds is received.
-func TestNonBlockingWithSmallReads(t *testing.T) {
-	sockets(t, func(t *testing.T, local, remote net.Conn) {
-		_, err := remote.Write(make([]byte, 5000)) // returns when the kernel holds it
-		require.NoError(t, err)
-		s := bufsock.NewBufferedSocket(local, bufsock.WithReadSize(1))
-		_, err = s.RecvSize(5000, bufsock.WithTimeout(bufsock.NonBlocking))
-		require.NoError(t, err)
-	})
 }
