@@ -169,10 +169,10 @@ var errTooLong = errors.New("too long")
 // assertErrorIs wants err to match target, or nil if that is nil.
 func assertErrorIs(t *testing.T, err, target error) {
 	t.Helper()
-	switch {
-	case target == nil:
+	switch target {
+	case nil:
 		assert.NoError(t, err)
-	case target == errTooLong:
+	case errTooLong:
 		assert.IsType(t, (*bufsock.MessageTooLongError)(nil), err)
 	default:
 		assert.ErrorIs(t, err, target)
@@ -793,7 +793,7 @@ func TestSending(t *testing.T) {
 	buffer := func(data string) step {
 		return func(s *bufsock.BufferedSocket) (int, error) { return 0, s.Buffer([]byte(data)) }
 	}
-	flush := step(func(s *bufsock.BufferedSocket) (int, error) { return 0, s.Flush() })
+	flush := func(s *bufsock.BufferedSocket) (int, error) { return 0, s.Flush() }
 	reset := &net.OpError{Op: "write", Net: "tcp", Err: errors.New("reset")}
 	long := strings.Repeat("x", 100_000)
 

@@ -54,8 +54,7 @@ func TestFloodWithoutAnEndTakesBoundedMemory(t *testing.T) {
 			before := liveHeap()
 			err := receive(s)
 			after := liveHeap()
-			var long *bufsock.MessageTooLongError
-			if !errors.As(err, &long) {
+			if _, ok := errors.AsType[*bufsock.MessageTooLongError](err); !ok {
 				require.ErrorIs(t, err, bufsock.ErrNetstringProtocol)
 			}
 			assert.LessOrEqual(t, s.Buffered(), maxSize+readSize)

@@ -229,6 +229,7 @@ func TestProxyTLSShutdown(t *testing.T) {
 	require.NoError(t, err)
 	answer, err := io.ReadAll(resp.Body)
 	require.NoError(t, err)
+	require.NoError(t, resp.Body.Close())
 	assert.Equal(t, "Hello 192.0.2.1:56324, you sent 10 bytes.\n", string(answer))
 	assert.NoError(t, server.wait(t))
 }

@@ -207,7 +207,7 @@ func TestSCGIShutdown(t *testing.T) {
 	testSCGI(t, func(t *testing.T, app *process, url, files string) {
 		data, sum := randomBytes(1 << 20)
 		body, input := io.Pipe()
-		req, err := http.NewRequest("PUT", url+"stream", body)
+		req, err := http.NewRequest(http.MethodPut, url+"stream", body)
 		require.NoError(t, err)
 		req.ContentLength = int64(len(data))
 		client := &http.Client{Transport: &http.Transport{}, Timeout: patience}
