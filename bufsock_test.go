@@ -5,13 +5,16 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"math"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/bufsock/bufsock"
@@ -1035,3 +1038,453 @@ func TestSearchIsNotRepeated(t *testing.T) {
 		require.Less(t, again, 10*first+tick, name)
 	}
 }
+
+// answers are calls that a buffer of abc\r\ndef\r\n4:wxyz, answers, or that fail
+// at the end of the stream behind it.
+var answers = map[string]func(s *bufsock.BufferedSocket, opts ...bufsock.Option) ([]byte, error){
+	"RecvUntil 1 byte": func(s *bufsock.BufferedSocket, opts ...bufsock.Option) ([]byte, error) {
+		return s.RecvUntil([]byte("\n"), opts...)
+	},
+	"RecvUntil 2 bytes": func(s *bufsock.BufferedSocket, opts ...bufsock.Option) ([]byte, error) {
+		return s.RecvUntil(crlf, opts...)
+	},
+	"RecvUntil 3 bytes": func(s *bufsock.BufferedSocket, opts ...bufsock.Option) ([]byte, error) {
+		return s.RecvUntil([]byte("\r\nd"), opts...)
+	},
+	"RecvUntil behind a false start": func(s *bufsock.BufferedSocket, opts ...bufsock.Option) ([]byte, error) {
+		return s.RecvUntil([]byte("\r\n4"), opts...)
+	},
+	"RecvUntil at the end": func(s *bufsock.BufferedSocket, opts ...bufsock.Option) ([]byte, error) {
+		return s.RecvUntil([]byte("z,"), opts...)
+	},
+	"RecvUntil without a match": func(s *bufsock.BufferedSocket, opts ...bufsock.Option) ([]byte, error) {
+		return s.RecvUntil([]byte("\n\r"), opts...)
+	},
+	"RecvUntil beyond the end": func(s *bufsock.BufferedSocket, opts ...bufsock.Option) ([]byte, error) {
+		return s.RecvUntil([]byte("z,!"), opts...)
+	},
+	"Messages": func(s *bufsock.BufferedSocket, opts ...bufsock.Option) (all []byte, last error) {
+		for msg, err := range s.Messages(crlf, opts...) {
+			all, last = fmt.Appendf(all, "%q ", msg), err
+		}
+		return all, last
+	},
+}
+
+// A call that finds its answer in the buffer returns what one returns that has
+// waited for its turn first.
+func TestAnswersDoNotDependOnWhetherTheCallHadToWait(t *testing.T) {
+	const wire = "abc\r\ndef\r\n4:wxyz,"
+	limit := bufsock.WithMaxSize
+	options := map[string][]bufsock.Option{
+		"without options": nil,
+		"WithDelimiter":   {bufsock.WithDelimiter()},
+		"AppendTo":        {bufsock.AppendTo([]byte("dst "))},
+		"max size 0":      {limit(0)},
+		"max size 4":      {limit(4)},
+		"max size 5":      {limit(5)},
+		"max size 6":      {limit(6)},
+		"no limit":        {limit(bufsock.NoLimit)},
+	}
+	calls := map[string]func(s *bufsock.BufferedSocket) ([]byte, error){
+		"ReadNetstring": func(s *bufsock.BufferedSocket) ([]byte, error) {
+			if _, err := s.RecvSize(10); err != nil {
+				return nil, err
+			}
+			return bufsock.NewNetstringSocket(s).ReadNetstring()
+		},
+		"ReadNetstring of none": func(s *bufsock.BufferedSocket) ([]byte, error) {
+			return bufsock.NewNetstringSocket(s).ReadNetstring()
+		},
+	}
+	for name, call := range answers {
+		for with, opts := range options {
+			calls[name+" "+with] = func(s *bufsock.BufferedSocket) ([]byte, error) { return call(s, opts...) }
+		}
+	}
+	for size := range len(wire) + 2 {
+		calls[fmt.Sprintf("RecvSize %d", size)] = func(s *bufsock.BufferedSocket) ([]byte, error) { return s.RecvSize(size) }
+	}
+	for name, call := range calls {
+		var results [3]string
+		for way := range results {
+			synctest.Test(t, func(t *testing.T) {
+				s := bufsock.NewBufferedSocket(segments(wire))
+				_, err := s.Peek(len(wire))
+				require.NoError(t, err)
+				release := func() {}
+				if way > 0 {
+					release = occupy(t, s)
+				}
+				done := make(chan string)
+				go func() {
+					msg, err := call(s)
+					done <- fmt.Sprintf("%q %v, left %q", msg, err, s.RecvBuffer())
+				}()
+				synctest.Wait()
+				if way == 2 {
+					require.NoError(t, s.SetReadDeadline(time.Now().Add(time.Hour))) // wakes it
+					synctest.Wait()
+				}
+				release()
+				results[way] = <-done
+			})
+		}
+		require.Equal(t, results[0], results[1], name)
+		require.Equal(t, results[0], results[2], name)
+	}
+}
+
+// occupy has a receive take the turn, and returns a function that ends it
+// with nothing consumed. It is for bubbles of synctest.
+func occupy(t *testing.T, s *bufsock.BufferedSocket) (release func()) {
+	done := make(chan struct{})
+	enough := errors.New("enough")
+	go func() {
+		_, err := s.RecvSplit(func([]byte, bool) (int, []byte, error) {
+			<-done
+			return 0, nil, enough
+		}, bufsock.WithTimeout(bufsock.NoTimeout))
+		if !errors.Is(err, net.ErrClosed) {
+			assert.Equal(t, enough, err)
+		}
+	}()
+	synctest.Wait()
+	return func() { close(done) }
+}
+
+// After Close the buffer answers nothing, on whichever way.
+func TestClosedSocketsAnswerNothingFromTheBuffer(t *testing.T) {
+	for name, call := range answers {
+		s := bufsock.NewBufferedSocket(segments("abc\r\ndef\r\n4:wxyz,"))
+		_, err := s.Peek(17)
+		require.NoError(t, err)
+		require.NoError(t, s.Close())
+		msg, err := call(s)
+		assertClosed(t, err)
+		if name != "Messages" {
+			assert.Nil(t, msg, name)
+		}
+	}
+}
+
+// The memory of a buffer is used again, by any socket, but nothing that was
+// known about its bytes.
+func TestSearchesAreForgottenWithTheBuffer(t *testing.T) {
+	for range 50 { // a pool may or may not return what was put there last
+		s := bufsock.NewBufferedSocket(segments("no delimiter"))
+		_, err := s.RecvUntil([]byte("\n"))
+		require.ErrorIs(t, err, io.ErrUnexpectedEOF)
+		require.NoError(t, s.Close())
+
+		s = bufsock.NewBufferedSocket(segments("a\nb\nno other"))
+		for _, want := range []string{"a", "b"} {
+			msg, err := s.RecvUntil([]byte("\n"), bufsock.WithTimeout(time.Minute))
+			require.NoError(t, err)
+			require.Equal(t, want, string(msg))
+		}
+		require.NoError(t, s.Close())
+	}
+}
+
+// A large RecvSize reads straight into dst. What came before an error is kept,
+// in its order, and the same call goes on.
+func TestDirectReadThatFailsInTheMiddle(t *testing.T) {
+	once := errors.New("once")
+	all := make([]byte, 50_000)
+	for i := range all {
+		all[i] = byte(i % 251)
+	}
+	part := func(from, to int) string { return string(all[from:to]) }
+	tests := map[string][]read{
+		"with nothing buffered": {{part(0, 20_000), nil}, {"", once}, {part(20_000, 50_000), nil}},
+		"with the error beside": {{part(0, 20_000), once}, {part(20_000, 50_000), nil}},
+		"at once":               {{"", once}, {part(0, 50_000), nil}},
+	}
+	for name, reads := range tests {
+		for _, buffered := range []int{0, 10} {
+			t.Run(fmt.Sprintf("%s, %d bytes before", name, buffered), func(t *testing.T) {
+				w := &wire{reads: slices.Concat([]read{{part(0, buffered), nil}}, reads)}
+				if buffered > 0 {
+					// The script begins behind what is buffered.
+					i := 1
+					if w.reads[1].data == "" {
+						i = 2
+					}
+					w.reads[i].data = w.reads[i].data[buffered:]
+				} else {
+					w.reads = w.reads[1:]
+				}
+				s := bufsock.NewBufferedSocket(w)
+				_, err := s.Peek(buffered)
+				require.NoError(t, err)
+				dst := append(make([]byte, 0, 60_000), "dst"...)
+				msg, err := s.RecvSize(len(all), bufsock.AppendTo(dst))
+				require.Equal(t, once, err)
+				require.Equal(t, "dst", string(msg))
+				came := 20_000
+				if name == "at once" {
+					came = buffered
+				}
+				require.True(t, part(0, came) == string(s.RecvBuffer()), "not what came: %d bytes", s.Buffered())
+				msg, err = s.RecvSize(len(all), bufsock.AppendTo(dst))
+				require.NoError(t, err)
+				require.True(t, "dst"+part(0, len(all)) == string(msg), "not what was sent")
+				require.Zero(t, s.Buffered())
+			})
+		}
+	}
+}
+
+// Where direct reads begin to be made.
+func TestDirectReadIsForLargeMessagesThatFit(t *testing.T) {
+	const direct = 16 << 10
+	tests := map[string]struct {
+		missing, room int
+		opts          []bufsock.Option
+		asked         int
+	}{
+		"large enough":         {direct, direct, nil, direct},
+		"too small":            {direct - 1, direct, nil, 32 << 10},
+		"no room in dst":       {direct, direct - 1, nil, 32 << 10},
+		"not when NonBlocking": {direct, direct, []bufsock.Option{bufsock.WithTimeout(bufsock.NonBlocking)}, 32 << 10},
+		"without a timeout":    {direct, direct, []bufsock.Option{bufsock.WithTimeout(bufsock.NoTimeout)}, direct},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			w := segments(strings.Repeat("x", tt.missing))
+			s := bufsock.NewBufferedSocket(w)
+			dst := append(make([]byte, 0, 3+tt.room), "dst"...)
+			msg, err := s.RecvSize(tt.missing, append(tt.opts, bufsock.AppendTo(dst))...)
+			require.NoError(t, err)
+			require.Equal(t, "dst"+strings.Repeat("x", tt.missing), string(msg))
+			require.Equal(t, tt.asked, w.asked[0])
+		})
+	}
+}
+
+// How much each read asks of the connection: the read size, if moving what is
+// buffered makes room for it, or if not less than half of it fits.
+func TestReadsAskForAtLeastHalfTheReadSize(t *testing.T) {
+	// The buffer of a read size of up to 512 has 576 bytes.
+	tests := map[string]struct {
+		readSize, buffered, discarded int
+		asked                         int
+	}{
+		"all of it fits":                   {100, 400, 0, 100},
+		"exactly":                          {96, 480, 0, 96},
+		"the rest of the room":             {100, 500, 0, 76},
+		"half of it":                       {152, 500, 0, 76},
+		"less than half of it: grows":      {153, 500, 0, 153},
+		"the buffered bytes are the less":  {100, 500, 251, 100},
+		"the buffered bytes are as many":   {100, 500, 250, 100},
+		"the buffered bytes are the more":  {100, 500, 249, 76},
+		"enough room, so nothing is moved": {76, 500, 499, 76},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			w := &wire{}
+			s := bufsock.NewBufferedSocket(w, bufsock.WithReadSize(tt.readSize))
+			content := make([]byte, tt.buffered)
+			for i := range content {
+				content[i] = byte(i)
+			}
+			for rest := content; len(rest) > 0; {
+				n := min(len(rest), tt.readSize)
+				w.reads = append(w.reads, read{data: string(rest[:n])})
+				rest = rest[n:]
+			}
+			_, err := s.Peek(tt.buffered)
+			require.NoError(t, err)
+			_, err = s.Discard(tt.discarded)
+			require.NoError(t, err)
+			w.asked = nil
+			_, err = s.Peek(tt.buffered + 1)
+			require.ErrorIs(t, err, io.ErrUnexpectedEOF)
+			require.Equal(t, []int{tt.asked}, w.asked)
+			require.Equal(t, content[tt.discarded:], s.RecvBuffer())
+		})
+	}
+}
+
+func TestDiscardTellsWhetherAnythingCame(t *testing.T) {
+	for came, want := range []error{io.EOF, io.ErrUnexpectedEOF, io.ErrUnexpectedEOF} {
+		s := bufsock.NewBufferedSocket(segments("ab"[:came]))
+		n, err := s.Discard(3)
+		assertErrorIs(t, err, want)
+		require.Equal(t, came, n)
+		require.Zero(t, err.(*bufsock.ConnectionClosedError).Buffered)
+
+		// a beginning of the delimiter came, and stays
+		s = bufsock.NewBufferedSocket(segments("ab"[:came]))
+		n, err = s.DiscardUntil([]byte("abc"))
+		assertErrorIs(t, err, want)
+		require.Zero(t, n)
+		require.Equal(t, came, err.(*bufsock.ConnectionClosedError).Buffered)
+	}
+}
+
+// What a call that was refused says it has done is nothing.
+func TestRefusedCallsCountNothing(t *testing.T) {
+	s := bufsock.NewBufferedSocket(segments("abc\n"))
+	ns := bufsock.NewNetstringSocket(s)
+	for name, call := range map[string]func() (int, error){
+		"Send":              func() (int, error) { return s.Send([]byte("abc"), bufsock.WithDelimiter()) },
+		"SendBuffers":       func() (int, error) { return s.SendBuffers([][]byte{[]byte("abc")}, bufsock.WithDelimiter()) },
+		"Discard":           func() (int, error) { return s.Discard(1, bufsock.WithDelimiter()) },
+		"Discard of -1":     func() (int, error) { return s.Discard(-1) },
+		"DiscardUntil":      func() (int, error) { return s.DiscardUntil([]byte("\n"), bufsock.WithDelimiter()) },
+		"DiscardUntil of 0": func() (int, error) { return s.DiscardUntil(nil) },
+		"DiscardNetstring":  func() (int, error) { return ns.DiscardNetstring(bufsock.WithDelimiter()) },
+	} {
+		n, err := call()
+		require.ErrorIs(t, err, bufsock.ErrInvalidArgument, name)
+		require.Zero(t, n, name)
+	}
+	for name, call := range map[string]func() (int, error){
+		"an option that does not apply": func() (int, error) {
+			_, which, err := s.RecvUntilAny([][]byte{crlf}, bufsock.WithReadSize(1))
+			return which, err
+		},
+		"no delimiter": func() (int, error) {
+			_, which, err := s.RecvUntilAny(nil)
+			return which, err
+		},
+		"an empty delimiter": func() (int, error) {
+			_, which, err := s.RecvUntilAny([][]byte{crlf, {}})
+			return which, err
+		},
+	} {
+		which, err := call()
+		require.ErrorIs(t, err, bufsock.ErrInvalidArgument, name)
+		require.Equal(t, -1, which, name)
+	}
+}
+
+// With an error AppendTo's dst comes back, whatever the call and the error.
+func TestDstComesBackWithEveryError(t *testing.T) {
+	dst := append(make([]byte, 0, 100), "dst"...)
+	into := bufsock.AppendTo(dst)
+	calls := map[string]func(s *bufsock.BufferedSocket, opts ...bufsock.Option) ([]byte, error){
+		"Recv":     func(s *bufsock.BufferedSocket, opts ...bufsock.Option) ([]byte, error) { return s.Recv(5, opts...) },
+		"RecvSize": func(s *bufsock.BufferedSocket, opts ...bufsock.Option) ([]byte, error) { return s.RecvSize(5, opts...) },
+		"Peek":     func(s *bufsock.BufferedSocket, opts ...bufsock.Option) ([]byte, error) { return s.Peek(5, opts...) },
+		"RecvUntil": func(s *bufsock.BufferedSocket, opts ...bufsock.Option) ([]byte, error) {
+			return s.RecvUntil(crlf, opts...)
+		},
+		"RecvUntilAny": func(s *bufsock.BufferedSocket, opts ...bufsock.Option) ([]byte, error) {
+			msg, _, err := s.RecvUntilAny([][]byte{crlf}, opts...)
+			return msg, err
+		},
+		"RecvSplit": func(s *bufsock.BufferedSocket, opts ...bufsock.Option) ([]byte, error) {
+			return s.RecvSplit(func([]byte, bool) (int, []byte, error) { return 0, nil, nil }, opts...)
+		},
+		"RecvClose": func(s *bufsock.BufferedSocket, opts ...bufsock.Option) ([]byte, error) { return s.RecvClose(opts...) },
+		"ReadNetstring": func(s *bufsock.BufferedSocket, opts ...bufsock.Option) ([]byte, error) {
+			return bufsock.NewNetstringSocket(s).ReadNetstring(opts...)
+		},
+		"Messages": func(s *bufsock.BufferedSocket, opts ...bufsock.Option) (msg []byte, err error) {
+			for msg, err = range s.Messages(crlf, opts...) {
+			}
+			return msg, err
+		},
+		"Recv of -1": func(s *bufsock.BufferedSocket, opts ...bufsock.Option) ([]byte, error) { return s.Recv(-1, opts...) },
+		"RecvSize of -1": func(s *bufsock.BufferedSocket, opts ...bufsock.Option) ([]byte, error) {
+			return s.RecvSize(-1, opts...)
+		},
+		"Peek of -1": func(s *bufsock.BufferedSocket, opts ...bufsock.Option) ([]byte, error) { return s.Peek(-1, opts...) },
+		"RecvUntil of nothing": func(s *bufsock.BufferedSocket, opts ...bufsock.Option) ([]byte, error) {
+			return s.RecvUntil(nil, opts...)
+		},
+		"RecvUntilAny of none": func(s *bufsock.BufferedSocket, opts ...bufsock.Option) ([]byte, error) {
+			msg, _, err := s.RecvUntilAny(nil, opts...)
+			return msg, err
+		},
+		"RecvUntilAny of nothing": func(s *bufsock.BufferedSocket, opts ...bufsock.Option) ([]byte, error) {
+			msg, _, err := s.RecvUntilAny([][]byte{nil}, opts...)
+			return msg, err
+		},
+		"RecvSplit by nil": func(s *bufsock.BufferedSocket, opts ...bufsock.Option) ([]byte, error) {
+			return s.RecvSplit(nil, opts...)
+		},
+		"Recv of 0": func(s *bufsock.BufferedSocket, opts ...bufsock.Option) ([]byte, error) { return s.Recv(0, opts...) },
+	}
+	boom := errors.New("boom")
+	streams := map[string]func() *bufsock.BufferedSocket{
+		"the end":         func() *bufsock.BufferedSocket { return bufsock.NewBufferedSocket(segments()) },
+		"the end, inside": func() *bufsock.BufferedSocket { return bufsock.NewBufferedSocket(segments("1")) },
+		"an error":        func() *bufsock.BufferedSocket { return bufsock.NewBufferedSocket(&wire{reads: []read{{"", boom}}}) },
+		"too long": func() *bufsock.BufferedSocket {
+			return bufsock.NewBufferedSocket(segments("9999"), bufsock.WithMaxSize(2))
+		},
+		"no netstring": func() *bufsock.BufferedSocket { return bufsock.NewBufferedSocket(segments("9x")) },
+		"no comma":     func() *bufsock.BufferedSocket { return bufsock.NewBufferedSocket(segments("1:a;")) },
+		"closed": func() *bufsock.BufferedSocket {
+			s := bufsock.NewBufferedSocket(segments())
+			s.Close()
+			return s
+		},
+	}
+	for stream, socket := range streams {
+		for name, call := range calls {
+			msg, err := call(socket(), into)
+			if err != nil {
+				assert.Equal(t, "dst", string(msg), "%s at %s: %v", name, stream, err)
+			}
+			if msg, err = call(socket()); err != nil {
+				assert.Nil(t, msg, "%s at %s: %v", name, stream, err)
+			}
+			msg, err = call(socket(), bufsock.WithReadSize(1), into)
+			assert.ErrorIs(t, err, bufsock.ErrInvalidArgument, "%s at %s", name, stream)
+			assert.Equal(t, "dst", string(msg), "%s at %s: %v", name, stream, err)
+		}
+	}
+}
+
+// The counts that no connection may return, and those that are just possible.
+func TestImpossibleCounts(t *testing.T) {
+	for _, tt := range []struct {
+		over     int // over the length of p
+		negative bool
+		fails    bool
+	}{
+		{over: 0},
+		{over: 1, fails: true},
+		{negative: true, fails: true},
+	} {
+		count := func(p []byte) (int, error) {
+			if tt.negative {
+				return -1, nil
+			}
+			return len(p) + tt.over, nil
+		}
+		s := bufsock.NewBufferedSocket(counting{count: count}, bufsock.WithReadSize(10))
+		for name, call := range map[string]func() (int, error){
+			"Recv": func() (int, error) { msg, err := s.Recv(10); return len(msg), err },
+			"Read": func() (int, error) { return s.Read(make([]byte, 10)) },
+			"Send": func() (int, error) { return s.Send(make([]byte, 10)) },
+		} {
+			n, err := call()
+			if !tt.fails {
+				require.NoError(t, err, name)
+				require.Equal(t, 10, n, name)
+				continue
+			}
+			require.ErrorContains(t, err, "bufsock: "+name+": the connection returned an impossible count")
+			require.Zero(t, n, name)
+		}
+		if tt.fails {
+			require.Zero(t, s.Buffered())
+			require.Len(t, s.SendBuffer(), 10, "nothing was sent")
+		}
+	}
+}
+
+// A counting connection returns what count says.
+type counting struct {
+	*wire
+	count func(p []byte) (int, error)
+}
+
+func (c counting) Read(p []byte) (int, error)  { return c.count(p) }
+func (c counting) Write(p []byte) (int, error) { return c.count(p) }
