@@ -47,7 +47,7 @@ func newRunner(w io.Writer, tmp string, all []*mutant) (*runner, error) {
 	}
 	out, err := r.command(5*time.Minute, 0, r.bin, "-test.v")
 	if err != nil {
-		return nil, fmt.Errorf("the tests fail without a mutant: %w\n%s", err, out)
+		return nil, fmt.Errorf("without a mutant: %w: %q", err, failure.FindAllString(out, -1))
 	}
 	var slow []string
 	for _, m := range regexp.MustCompile(`(?m)^--- PASS: (\S+) \((\S+s)\)$`).FindAllStringSubmatch(out, -1) {
@@ -58,7 +58,7 @@ func newRunner(w io.Writer, tmp string, all []*mutant) (*runner, error) {
 	r.slow = "^(" + strings.Join(slow, "|") + ")$"
 	begin := time.Now()
 	if out, err := r.command(5*time.Minute, 0, r.bin, "-test.skip", r.slow); err != nil {
-		return nil, fmt.Errorf("the tests fail without a mutant: %w\n%s", err, out)
+		return nil, fmt.Errorf("without a mutant: %w: %q", err, failure.FindAllString(out, -1))
 	}
 	r.timeout = 10*time.Second + 4*time.Since(begin)
 	fmt.Fprintf(w, "slow tests: %s\ntimeout of the others: %v\n", r.slow, r.timeout)
@@ -152,6 +152,8 @@ func (r *runner) command(timeout time.Duration, number int, args ...string) (out
 // timedOut is what a test binary says when its time is up.
 const timedOut = "panic: test timed out"
 
+var failure = regexp.MustCompile(`--- FAIL: \S+|fatal error: .*|panic: .*`)
+
 // try runs the tests with a mutant, and returns what became of it and which
 // test did that.
 func (r *runner) try(m *mutant) (result, by string) {
@@ -176,7 +178,7 @@ func (r *runner) try(m *mutant) (result, by string) {
 			return hung, ""
 		}
 		if err != nil {
-			return killed, regexp.MustCompile(`--- FAIL: \S+|fatal error: .*|panic: .*|$`).FindString(out)
+			return killed, failure.FindString(out)
 		}
 	}
 	return survived, ""
