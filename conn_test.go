@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -761,4 +762,587 @@ func TestUpgradeThatFailsLeavesTheConnection(t *testing.T) {
 
 	_, err = bufsock.NewBufferedSocket(noDeadlines{local}).RecvUntil(lf)
 	require.EqualError(t, err, "no deadlines", "as it is")
+}
+
+// A hooked connection calls functions where it has them, in the place of the
+// methods of the connection below.
+type hooked struct {
+	net.Conn
+	read          func(p []byte) (int, error)
+	write         func(p []byte) (int, error)
+	readDeadline  func(t time.Time) error
+	writeDeadline func(t time.Time) error
+	closed        func() error
+}
+
+func (c *hooked) Read(p []byte) (int, error) {
+	if c.read != nil {
+		return c.read(p)
+	}
+	return c.Conn.Read(p)
+}
+
+func (c *hooked) Write(p []byte) (int, error) {
+	if c.write != nil {
+		return c.write(p)
+	}
+	return c.Conn.Write(p)
+}
+
+func (c *hooked) SetReadDeadline(t time.Time) error {
+	if c.readDeadline != nil {
+		return c.readDeadline(t)
+	}
+	return c.Conn.SetReadDeadline(t)
+}
+
+func (c *hooked) SetWriteDeadline(t time.Time) error {
+	if c.writeDeadline != nil {
+		return c.writeDeadline(t)
+	}
+	return c.Conn.SetWriteDeadline(t)
+}
+
+func (c *hooked) Close() error {
+	if c.closed != nil {
+		return c.closed()
+	}
+	return c.Conn.Close()
+}
+
+// Calls that wait behind an Upgrade wait on nothing that a deadline of the
+// connection would end, or its being closed.
+func TestCallsBehindAnUpgradeObeyDeadlinesAndClose(t *testing.T) {
+	for op, call := range waiting {
+		for _, closing := range []bool{false, true} {
+			synctest.Test(t, func(t *testing.T) {
+				local, remote := net.Pipe()
+				defer remote.Close()
+				s := bufsock.NewBufferedSocket(local, bufsock.WithTimeout(time.Minute))
+				if op == "Flush" {
+					// It has to wait for its turn with something to flush, which
+					// an Upgrade would refuse.
+					call = func(s *bufsock.BufferedSocket, opts ...bufsock.Option) error { return s.Flush(opts...) }
+				}
+				upgraded := make(chan error)
+				go func() {
+					upgraded <- s.Upgrade(func(c net.Conn) (net.Conn, error) {
+						time.Sleep(time.Hour)
+						return c, nil
+					})
+				}()
+				synctest.Wait()
+				start := time.Now()
+				errs := make(chan error)
+				for range 3 {
+					go func() { errs <- call(s, bufsock.WithTimeout(bufsock.NoTimeout)) }()
+					synctest.Wait()
+				}
+				if closing {
+					require.NoError(t, s.Close())
+				} else {
+					require.NoError(t, s.SetDeadline(start.Add(time.Second)))
+				}
+				for range 3 {
+					if err := <-errs; closing {
+						assertClosed(t, err)
+						require.Zero(t, time.Since(start), op)
+					} else {
+						require.IsType(t, (*bufsock.TimeoutError)(nil), err, op)
+						require.Equal(t, time.Second, time.Since(start), op)
+					}
+				}
+				if closing {
+					assertClosed(t, <-upgraded)
+				} else {
+					require.NoError(t, <-upgraded)
+				}
+				s.Close()
+			})
+		}
+	}
+}
+
+// The side that the Upgrade waits for is the one that is not free.
+func TestUpgradeWaitsForBothSidesWithinOneTimeout(t *testing.T) {
+	same := func(c net.Conn) (net.Conn, error) { return c, nil }
+	synctest.Test(t, func(t *testing.T) {
+		local, remote := net.Pipe()
+		s := bufsock.NewBufferedSocket(local, bufsock.WithTimeout(3*time.Second))
+		go s.Send([]byte("x"), bufsock.WithTimeout(time.Minute))
+		synctest.Wait()
+		d, err := elapsed(func() error { return s.Upgrade(same) })
+		require.Equal(t, 3*time.Second, d, "the send")
+		require.IsType(t, (*bufsock.TimeoutError)(nil), err)
+		require.Equal(t, "Upgrade", err.(*bufsock.TimeoutError).Op)
+
+		go s.Recv(1, bufsock.WithTimeout(2*time.Second))
+		synctest.Wait()
+		d, err = elapsed(func() error { return s.Upgrade(same) })
+		require.Equal(t, 3*time.Second, d, "the receive and then the send")
+		require.IsType(t, (*bufsock.TimeoutError)(nil), err)
+
+		// both turns are free again
+		_, err = remote.Read(make([]byte, 1))
+		require.NoError(t, err)
+		synctest.Wait()
+		require.NoError(t, s.Upgrade(same))
+		go remote.Write([]byte("y"))
+		_, err = s.Recv(1)
+		require.NoError(t, err)
+		s.Close()
+		remote.Close()
+	})
+}
+
+func TestUpgradeHandsTheDeadlinesOn(t *testing.T) {
+	read, write := time.Now().Add(time.Hour), time.Now().Add(2*time.Hour)
+	local, _ := pipePair(t)
+	first, second := &recorder{Conn: local}, &recorder{Conn: local}
+	s := bufsock.NewBufferedSocket(first)
+	require.NoError(t, s.Upgrade(func(net.Conn) (net.Conn, error) { return second, nil }))
+	require.Empty(t, second.read, "none was set")
+	require.Empty(t, second.write)
+	require.NoError(t, s.SetReadDeadline(read))
+	require.NoError(t, s.SetWriteDeadline(write))
+	third := &recorder{Conn: local}
+	require.NoError(t, s.Upgrade(func(net.Conn) (net.Conn, error) { return third, nil }))
+	require.Equal(t, []time.Time{read}, third.read)
+	require.Equal(t, []time.Time{write}, third.write)
+
+	boom := errors.New("boom")
+	fails := func(time.Time) error { return boom }
+	for _, conn := range []net.Conn{
+		&hooked{Conn: local, readDeadline: fails}, &hooked{Conn: local, writeDeadline: fails},
+	} {
+		require.ErrorIs(t, s.Upgrade(func(net.Conn) (net.Conn, error) { return conn, nil }), boom)
+		require.Same(t, third, s.NetConn())
+	}
+}
+
+// An Upgrade that fails leaves the new connection to the function's author,
+// unless the socket was closed in the meantime.
+func TestUpgradeClosesTheNewConnectionOnlyOfAClosedSocket(t *testing.T) {
+	local, _ := pipePair(t)
+	closed := false
+	other := &hooked{Conn: local, closed: func() error { closed = true; return nil }}
+	s := bufsock.NewBufferedSocket(segments())
+	require.NoError(t, s.Upgrade(func(net.Conn) (net.Conn, error) { return other, nil }))
+	require.False(t, closed)
+
+	s = bufsock.NewBufferedSocket(segments())
+	err := s.Upgrade(func(net.Conn) (net.Conn, error) {
+		s.Close()
+		return other, nil
+	})
+	assertClosed(t, err)
+	require.EqualError(t, err, "bufsock: Upgrade: use of closed network connection")
+	require.True(t, closed)
+}
+
+// A shaker is a connection whose handshake is a function.
+type shaker struct {
+	net.Conn
+	shake func(ctx context.Context) error
+}
+
+func (s shaker) HandshakeContext(ctx context.Context) error { return s.shake(ctx) }
+
+// Close ends the wait for another call's handshake, even if it does not end
+// the handshake.
+func TestCloseEndsTheWaitForAHandshake(t *testing.T) {
+	for op, call := range waiting {
+		if strings.Contains("Send SendBuffers Flush WriteNetstring", op) {
+			continue // the first call is a send
+		}
+		synctest.Test(t, func(t *testing.T) {
+			local, _ := net.Pipe()
+			release := make(chan struct{})
+			s := bufsock.NewBufferedSocket(shaker{local, func(context.Context) error { <-release; return nil }})
+			first, second := make(chan error), make(chan error)
+			go func() { _, err := s.Send([]byte("x"), bufsock.WithTimeout(bufsock.NoTimeout)); first <- err }()
+			synctest.Wait()
+			go func() { second <- call(s, bufsock.WithTimeout(bufsock.NoTimeout)) }()
+			synctest.Wait()
+			require.NoError(t, s.Close())
+			assertClosed(t, <-second)
+			close(release)
+			assertClosed(t, <-first)
+		})
+	}
+}
+
+// Close while a call works without the lock: a callback that looks at the
+// buffers finds them empty, and the call fails.
+func TestCloseInsideACallback(t *testing.T) {
+	t.Run("of RecvSplit", func(t *testing.T) {
+		for _, token := range [][]byte{nil, {'x'}} {
+			s := bufsock.NewBufferedSocket(segments("abc"))
+			_, err := s.RecvSplit(func(data []byte, _ bool) (int, []byte, error) {
+				assert.Equal(t, "abc", string(data))
+				assert.NoError(t, s.Close())
+				assert.Empty(t, s.RecvBuffer())
+				assert.Zero(t, s.Buffered())
+				return 1, token, nil
+			})
+			assertClosed(t, err)
+			require.EqualError(t, err, "bufsock: RecvSplit: use of closed network connection")
+			require.Empty(t, s.RecvBuffer())
+		}
+	})
+	for _, n := range []int{0, 3} {
+		for _, cause := range []error{nil, io.EOF, errors.New("boom")} {
+			if n == 0 && cause == nil {
+				continue // a read of nothing is made again
+			}
+			t.Run(fmt.Sprintf("of Read, %d bytes and %v", n, cause), func(t *testing.T) {
+				for op, call := range waiting {
+					if strings.Contains("Send SendBuffers Flush WriteNetstring", op) {
+						continue
+					}
+					conn := &hooked{Conn: segments()}
+					s := bufsock.NewBufferedSocket(conn)
+					conn.read = func(p []byte) (int, error) {
+						assert.NoError(t, s.Close())
+						return copy(p, "1\n,"[:n]), cause
+					}
+					assertClosed(t, call(s))
+					assert.Empty(t, s.RecvBuffer(), op)
+					assert.Zero(t, s.Buffered(), op)
+				}
+			})
+		}
+	}
+	t.Run("of Write", func(t *testing.T) {
+		for _, n := range []int{0, 1, 3} {
+			conn := &hooked{Conn: segments()}
+			s := bufsock.NewBufferedSocket(conn)
+			conn.write = func([]byte) (int, error) {
+				assert.NoError(t, s.Close())
+				assert.Empty(t, s.SendBuffer())
+				return n, net.ErrClosed
+			}
+			sent, err := s.Send([]byte("abc"))
+			assertClosed(t, err)
+			require.Equal(t, n, sent)
+			require.Empty(t, s.SendBuffer())
+		}
+	})
+	t.Run("of WriteTo", func(t *testing.T) {
+		s := bufsock.NewBufferedSocket(segments("abc"))
+		n, err := s.WriteTo(writerFunc(func(p []byte) (int, error) {
+			assert.Equal(t, "abc", string(p))
+			return len(p), s.Close()
+		}))
+		assertClosed(t, err)
+		require.EqualValues(t, 3, n)
+	})
+	t.Run("of ReadFrom", func(t *testing.T) {
+		for _, fails := range []bool{true, false} {
+			s := bufsock.NewBufferedSocket(&wire{})
+			_, err := s.ReadFrom(readerFunc(func([]byte) (int, error) {
+				assert.NoError(t, s.Close())
+				if fails {
+					return 0, errors.New("boom")
+				}
+				return 0, io.EOF
+			}))
+			if fails {
+				assertClosed(t, err)
+				require.EqualError(t, err, "bufsock: ReadFrom: use of closed network connection")
+			} else {
+				require.NoError(t, err, "all was copied")
+			}
+		}
+	})
+}
+
+type (
+	readerFunc func(p []byte) (int, error)
+	writerFunc func(p []byte) (int, error)
+)
+
+func (f readerFunc) Read(p []byte) (int, error)  { return f(p) }
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
+
+// While WriteTo writes and ReadFrom reads, other calls of their side wait.
+func TestCopiesHoldTheTurn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := bufsock.NewBufferedSocket(segments("abc", "def"))
+		w := &bytes.Buffer{}
+		wrote := make(chan error)
+		go func() {
+			_, err := s.WriteTo(writerFunc(func(p []byte) (int, error) {
+				time.Sleep(time.Minute)
+				return w.Write(p)
+			}))
+			wrote <- err
+		}()
+		synctest.Wait()
+		d, err := elapsed(func() error { _, err := s.Recv(1, bufsock.WithTimeout(time.Second)); return err })
+		require.Equal(t, time.Second, d)
+		require.IsType(t, (*bufsock.TimeoutError)(nil), err)
+		require.NoError(t, <-wrote)
+		require.Equal(t, "abcdef", w.String())
+		_, err = s.Recv(1)
+		require.Equal(t, io.EOF, err, "the turn is free")
+	})
+	synctest.Test(t, func(t *testing.T) {
+		conn := &wire{}
+		s := bufsock.NewBufferedSocket(conn)
+		r := strings.NewReader("abc")
+		read := make(chan error)
+		go func() {
+			_, err := s.ReadFrom(readerFunc(func(p []byte) (int, error) {
+				time.Sleep(time.Minute)
+				return r.Read(p)
+			}))
+			read <- err
+		}()
+		synctest.Wait()
+		d, err := elapsed(func() error { _, err := s.Send([]byte("late"), bufsock.WithTimeout(time.Second)); return err })
+		require.Equal(t, time.Second, d)
+		require.IsType(t, (*bufsock.TimeoutError)(nil), err)
+		require.NoError(t, <-read)
+		require.Equal(t, []string{"abc"}, conn.writes)
+		require.NoError(t, s.Flush())
+		require.Equal(t, []string{"abc", "late"}, conn.writes, "the turn is free")
+	})
+}
+
+// What ReadFrom cannot send before it begins it does not take from the reader.
+func TestReadFromTakesNothingIfTheBufferCannotBeSent(t *testing.T) {
+	boom := errors.New("boom")
+	w := &wire{limits: []int{1}, err: boom}
+	s := bufsock.NewBufferedSocket(w)
+	require.NoError(t, s.Buffer([]byte("abc")))
+	r := strings.NewReader("taken")
+	n, err := s.ReadFrom(r)
+	require.Equal(t, boom, err)
+	require.Zero(t, n)
+	require.Equal(t, 5, r.Len())
+	require.Equal(t, "bc", string(s.SendBuffer()))
+	n, err = s.ReadFrom(r)
+	require.NoError(t, err)
+	require.EqualValues(t, 5, n)
+	require.Equal(t, []string{"a", "bc", "taken"}, w.writes)
+
+	// nor if the handshake cannot be done
+	_, config := tlsConfigs()
+	synctest.Test(t, func(t *testing.T) {
+		local, remote := net.Pipe() // nobody answers
+		s := bufsock.NewBufferedSocket(tls.Client(local, config))
+		require.NoError(t, s.SetWriteDeadline(time.Now().Add(time.Second)))
+		r := strings.NewReader("taken")
+		d, err := elapsed(func() error { _, err := s.ReadFrom(r); return err })
+		require.Equal(t, time.Second, d)
+		require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+		require.Equal(t, 5, r.Len())
+		s.Close()
+		remote.Close()
+	})
+}
+
+// Only where the kernel makes the copy may bytes be lost that the writer did
+// not take.
+func TestCopiesThatTheKernelDoesNotMakeLoseNothing(t *testing.T) {
+	const size = 8 << 20 // more than a kernel buffers
+	wrap := func(conn net.Conn) io.Writer { return bufsock.NewBufferedSocket(conn) }
+	bare := func(conn net.Conn) io.Writer { return conn }
+	tests := map[string]struct {
+		from, to func(testing.TB) (net.Conn, net.Conn)
+		writer   func(net.Conn) io.Writer
+	}{
+		"TCP to a socket on Unix":  {tcpPair, unixPair, wrap},
+		"Unix to a socket on Unix": {unixPair, unixPair, wrap},
+		"Unix to Unix":             {unixPair, unixPair, bare},
+		"TCP to a pipe":            {tcpPair, pipePair, bare},
+		"a pipe to TCP":            {pipePair, tcpPair, bare},
+	}
+	content := make([]byte, size)
+	for i := range content {
+		content[i] = byte(i % 251)
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			local, remote := tt.from(t)
+			to, far := tt.to(t)
+			go func() {
+				remote.Write(content)
+				remote.Close()
+			}()
+			s := bufsock.NewBufferedSocket(local)
+			w := tt.writer(to)
+			require.NoError(t, w.(net.Conn).SetWriteDeadline(time.Now().Add(50*time.Millisecond)))
+			n, err := io.Copy(w, s)
+			require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+			require.Less(t, n, int64(size))
+			rest, err := s.RecvClose(bufsock.WithMaxSize(bufsock.NoLimit), bufsock.WithTimeout(time.Minute))
+			require.NoError(t, err)
+			to.Close()
+			taken, err := io.ReadAll(far)
+			require.NoError(t, err)
+			require.EqualValues(t, n, len(taken))
+			require.True(t, bytes.Equal(content, append(taken, rest...)), "%d bytes taken, %d left", len(taken), len(rest))
+		})
+	}
+}
+
+// What a writer says that it took is believed within the bounds of reason.
+func TestWriteToAWriterThatMiscounts(t *testing.T) {
+	for _, tt := range []struct {
+		count int
+		want  int
+		err   error
+	}{
+		{-1, 0, io.ErrShortWrite},
+		{2, 2, io.ErrShortWrite},
+		{3, 3, nil},
+		{4, 3, io.ErrShortWrite},
+	} {
+		s := bufsock.NewBufferedSocket(segments("abc"))
+		n, err := s.WriteTo(writerFunc(func([]byte) (int, error) { return tt.count, nil }))
+		require.Equal(t, tt.err, err, "%d", tt.count)
+		require.EqualValues(t, tt.want, n)
+		require.Equal(t, "abc"[tt.want:], string(s.RecvBuffer()))
+	}
+}
+
+// What WriteTo and ReadFrom return counts all that was copied, also before an
+// error of the connection.
+func TestCopiesThatFailCountWhatWasCopied(t *testing.T) {
+	boom := errors.New("boom")
+	s := bufsock.NewBufferedSocket(&wire{reads: []read{{"abc", nil}, {"de", boom}}})
+	b := &bytes.Buffer{}
+	n, err := s.WriteTo(b)
+	require.Equal(t, boom, err)
+	require.EqualValues(t, 5, n)
+	require.Equal(t, "abcde", b.String())
+
+	w := &wire{limits: []int{3, 1}, err: boom}
+	s = bufsock.NewBufferedSocket(w)
+	n, err = s.ReadFrom(struct{ io.Reader }{strings.NewReader("abc")})
+	require.NoError(t, err)
+	require.EqualValues(t, 3, n)
+	n, err = s.ReadFrom(struct{ io.Reader }{strings.NewReader("abc")})
+	require.Equal(t, boom, err)
+	require.EqualValues(t, 1, n)
+}
+
+// A method of net.Conn returns the error of the connection itself.
+func TestReadAndWriteReturnTheConnectionsOwnTimeout(t *testing.T) {
+	sockets(t, func(t *testing.T, local, remote net.Conn) {
+		s := bufsock.NewBufferedSocket(local)
+		calls := map[string]func() (int64, error){
+			"read":  func() (int64, error) { n, err := s.Read(make([]byte, 1)); return int64(n), err },
+			"write": func() (int64, error) { n, err := s.Write(make([]byte, 64<<20)); return int64(n), err },
+		}
+		for op, call := range calls {
+			var n int64
+			var err error
+			for wait := 10 * time.Millisecond; ; wait *= 2 { // until it passes while the call waits
+				require.NoError(t, s.SetDeadline(time.Now().Add(wait)))
+				n, err = call()
+				if _, early := err.(*bufsock.TimeoutError); !early {
+					break
+				}
+			}
+			require.IsType(t, (*net.OpError)(nil), err)
+			require.Equal(t, op, err.(*net.OpError).Op)
+			require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+			require.Equal(t, op == "write", n > 0)
+
+			n, err = call()
+			require.Zero(t, n)
+			require.IsType(t, (*bufsock.TimeoutError)(nil), err, "it was not asked")
+			require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+			require.NoError(t, s.SetDeadline(time.Time{}))
+		}
+		require.Empty(t, s.SendBuffer())
+	})
+}
+
+// A vectored write that was not made for a deadline in the past.
+func TestVectoredWritesPastADeadlineSendNothing(t *testing.T) {
+	sockets(t, func(t *testing.T, local, remote net.Conn) {
+		s := bufsock.NewBufferedSocket(local)
+		large := bytes.Repeat([]byte("x"), 50_000)
+		require.NoError(t, s.Buffer([]byte("head ")))
+		require.NoError(t, s.SetWriteDeadline(time.Unix(1, 0)))
+		n, err := s.Write(large)
+		require.Zero(t, n)
+		require.IsType(t, (*bufsock.TimeoutError)(nil), err)
+		require.Equal(t, "head ", string(s.SendBuffer()), "Write keeps nothing of p")
+		n, err = s.SendBuffers([][]byte{large, []byte(" tail")})
+		require.Zero(t, n)
+		require.IsType(t, (*bufsock.TimeoutError)(nil), err)
+		want := "head " + string(large) + " tail"
+		require.True(t, want == string(s.SendBuffer()), "%d bytes kept", len(s.SendBuffer()))
+		require.NoError(t, s.SetWriteDeadline(time.Time{}))
+		require.NoError(t, s.Flush())
+		s.Close()
+		all, err := io.ReadAll(remote)
+		require.NoError(t, err)
+		require.True(t, want == string(all))
+	})
+}
+
+// A Unix connection that is no stream is read and written by its own methods,
+// which keep messages apart.
+func TestMessagesOfUnixgramAreKeptApart(t *testing.T) {
+	if runtime.GOOS == "windows" || runtime.GOOS == "plan9" || runtime.GOOS == "js" {
+		return // they have none
+	}
+	name := filepath.Join(t.TempDir(), "s")
+	local, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: name, Net: "unixgram"})
+	require.NoError(t, err)
+	defer local.Close()
+	remote, err := net.Dial("unixgram", name)
+	require.NoError(t, err)
+	defer remote.Close()
+	s := bufsock.NewBufferedSocket(&hooked{Conn: local})
+	direct := bufsock.NewBufferedSocket(local)
+	for _, s := range []*bufsock.BufferedSocket{s, direct} {
+		for _, data := range []string{"first", "", "third"} {
+			_, err = remote.Write([]byte(data))
+			require.NoError(t, err)
+		}
+		// An empty message is no end of the stream: the connection's own Read
+		// returns no error.
+		msg, err := s.RecvSize(10)
+		require.NoError(t, err)
+		require.Equal(t, "firstthird", string(msg))
+	}
+}
+
+// What others have done to the connection is reported as the connection does.
+func TestAConnectionClosedBelowTheSocket(t *testing.T) {
+	sockets(t, func(t *testing.T, local, _ net.Conn) {
+		s := bufsock.NewBufferedSocket(local)
+		require.NoError(t, local.Close())
+		for range 2 {
+			_, err := s.Recv(1)
+			require.IsType(t, (*net.OpError)(nil), err)
+			require.ErrorIs(t, err, net.ErrClosed)
+			require.Equal(t, "read", err.(*net.OpError).Op)
+		}
+		_, err := s.Send([]byte("abc"))
+		require.IsType(t, (*net.OpError)(nil), err)
+		require.ErrorIs(t, err, net.ErrClosed)
+		require.Equal(t, "write", err.(*net.OpError).Op)
+		require.Equal(t, local.LocalAddr(), err.(*net.OpError).Source)
+		require.Equal(t, local.LocalAddr().Network(), err.(*net.OpError).Net)
+		require.Equal(t, "abc", string(s.SendBuffer()))
+		require.Error(t, s.SetReadDeadline(time.Now()))
+	})
+}
+
+// A connection that was never connected has no descriptor to work with.
+func TestAnEmptyTCPConnIsNoReasonToPanic(t *testing.T) {
+	s := bufsock.NewBufferedSocket(new(net.TCPConn))
+	_, err := s.Recv(1, bufsock.WithTimeout(bufsock.NoTimeout))
+	require.Error(t, err)
+	_, err = s.Send([]byte("x"), bufsock.WithTimeout(bufsock.NoTimeout))
+	require.Error(t, err)
+	require.Equal(t, "x", string(s.SendBuffer()))
 }

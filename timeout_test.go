@@ -828,3 +828,456 @@ func TestHandshakeThatPanics(t *testing.T) {
 	require.PanicsWithValue(t, "boom", func() { s.Send([]byte("x")) })
 	require.NoError(t, s.Close(), "no lock is held")
 }
+
+// A cancel that comes when the connection has just answered must not leave the
+// past deadline, by which it would end the wait, to the next call.
+func TestCancelThatComesTooLateIsForgotten(t *testing.T) {
+	for op, call := range waiting {
+		synctest.Test(t, func(t *testing.T) {
+			local, remote := net.Pipe()
+			r := &recorder{Conn: local}
+			conn := &hooked{Conn: r}
+			s := bufsock.NewBufferedSocket(conn)
+			ctx, cancel := context.WithCancel(t.Context())
+			answer := errors.New("the answer")
+			conn.read = func([]byte) (int, error) { cancel(); return 0, answer }
+			conn.write = conn.read
+			require.Equal(t, answer, call(s, bufsock.WithContext(ctx)), op)
+			synctest.Wait() // whatever was begun has ended
+			require.Zero(t, last(r.read), op)
+			require.Zero(t, last(r.write), op)
+			conn.read, conn.write = nil, nil
+			d, err := elapsed(func() error { return call(s, bufsock.WithTimeout(time.Second)) })
+			require.Equal(t, time.Second, d, op)
+			require.IsType(t, (*bufsock.TimeoutError)(nil), err)
+			s.Close()
+			remote.Close()
+		})
+	}
+}
+
+// A misleading error says that it is a timeout, in one way or another.
+type misleading struct {
+	matches   error // what it matches
+	temporary bool
+}
+
+func (misleading) Error() string          { return "misleading" }
+func (misleading) Timeout() bool          { return true }
+func (e misleading) Temporary() bool      { return e.temporary }
+func (e misleading) Is(target error) bool { return target == e.matches }
+
+// Only what ends a call for its time or a deadline is a *TimeoutError. A dead
+// connection, or one that gave up for reasons of its own, is not.
+func TestWhichTimeoutsOfTheConnectionAreTimeouts(t *testing.T) {
+	deadline := os.ErrDeadlineExceeded
+	tests := map[string]struct {
+		err     error
+		passed  bool // a deadline of the user has passed during the call
+		timeout bool
+	}{
+		"a deadline":                           {&net.OpError{Op: "read", Err: deadline}, false, true},
+		"a type of its own":                    {misleading{nil, true}, false, false},
+		"a type of its own, past a deadline":   {misleading{nil, true}, true, true},
+		"that matches it":                      {misleading{deadline, true}, false, true},
+		"the end of a TLS session":             {misleading{deadline, false}, false, false},
+		"the end of one, past a deadline":      {misleading{deadline, false}, true, true},
+		"no timeout, past a deadline":          {errors.New("reset"), true, false},
+		"one that says no, past a deadline":    {&net.OpError{Op: "read", Err: errors.New("reset")}, true, false},
+		"a wrapped deadline":                   {fmt.Errorf("wrapped: %w", &net.OpError{Op: "read", Err: deadline}), false, true},
+		"one without Temporary, that matches":  {bareTimeout{deadline}, false, false},
+		"one without Temporary, at a deadline": {bareTimeout{deadline}, true, true},
+	}
+	for name, tt := range tests {
+		for op, call := range waiting {
+			synctest.Test(t, func(t *testing.T) {
+				local, remote := net.Pipe()
+				conn := &hooked{Conn: local}
+				s := bufsock.NewBufferedSocket(conn)
+				conn.read = func([]byte) (int, error) {
+					if tt.passed {
+						time.Sleep(time.Second)
+					}
+					return 0, tt.err
+				}
+				conn.write = conn.read
+				if tt.passed {
+					require.NoError(t, s.SetDeadline(time.Now().Add(time.Second)))
+				}
+				err := call(s, bufsock.WithTimeout(time.Minute))
+				if tt.timeout {
+					e, ok := err.(*bufsock.TimeoutError)
+					require.True(t, ok, "%s, %s: %T", name, op, err)
+					require.Equal(t, tt.err, e.Err)
+					require.ErrorContains(t, err, "deadline exceeded")
+				} else {
+					require.Equal(t, tt.err, err, "%s, %s", name, op)
+				}
+				// The methods of net.Conn return it in any case.
+				_, err = s.Read(make([]byte, 1))
+				if !tt.passed {
+					require.Equal(t, tt.err, err, name)
+				}
+				s.Close()
+				remote.Close()
+			})
+		}
+	}
+}
+
+// A bareTimeout has nothing but what net.Error wants.
+type bareTimeout struct{ error }
+
+func (bareTimeout) Timeout() bool     { return true }
+func (e bareTimeout) Unwrap() error   { return e.error }
+func (e bareTimeout) Temporary() bool { return false }
+
+// The own time of a call makes any error that says so a timeout, too.
+func TestTimeoutOfTheConnectionAfterThatOfTheCall(t *testing.T) {
+	for op, call := range waiting {
+		synctest.Test(t, func(t *testing.T) {
+			local, remote := net.Pipe()
+			conn := &hooked{Conn: local}
+			s := bufsock.NewBufferedSocket(conn)
+			conn.read = func([]byte) (int, error) { time.Sleep(time.Second); return 0, misleading{} }
+			conn.write = conn.read
+			err := call(s, bufsock.WithTimeout(time.Second))
+			require.IsType(t, (*bufsock.TimeoutError)(nil), err, op)
+			require.ErrorContains(t, err, "timed out after 1s")
+
+			ctx, cancel := context.WithCancel(t.Context())
+			conn.read = func([]byte) (int, error) { cancel(); return 0, misleading{} }
+			conn.write = conn.read
+			require.ErrorIs(t, call(s, bufsock.WithContext(ctx)), context.Canceled, op)
+			s.Close()
+			remote.Close()
+		})
+	}
+}
+
+// What was transferred whole is no timeout, even if the connection says so.
+func TestTransfersThatAreLateButDone(t *testing.T) {
+	conn := &hooked{Conn: segments()}
+	s := bufsock.NewBufferedSocket(conn, bufsock.WithReadSize(3))
+	conn.read = func(p []byte) (int, error) { return copy(p, "abcdefgh"), os.ErrDeadlineExceeded }
+	conn.write = func(p []byte) (int, error) { return len(p), os.ErrDeadlineExceeded }
+	for range 2 {
+		msg, err := s.RecvSize(3)
+		require.NoError(t, err, "all that was asked for")
+		require.Equal(t, "abc", string(msg))
+		n, err := s.Send([]byte("abc"))
+		require.NoError(t, err)
+		require.Equal(t, 3, n)
+		n, err = s.Send(make([]byte, 100_000))
+		require.NoError(t, err)
+		require.Equal(t, 100_000, n)
+		n, err = s.Write([]byte("abc"))
+		require.NoError(t, err)
+		require.Equal(t, 3, n)
+		require.Empty(t, s.SendBuffer())
+	}
+	conn.write = func(p []byte) (int, error) { return len(p) - 1, os.ErrDeadlineExceeded }
+	n, err := s.Send([]byte("abc"))
+	require.IsType(t, (*bufsock.TimeoutError)(nil), err)
+	require.Equal(t, 2, n)
+	require.Equal(t, "c", string(s.SendBuffer()))
+}
+
+// A deadline that the connection does not take is not kept.
+func TestDeadlineThatTheConnectionRefuses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		local, remote := net.Pipe()
+		boom := errors.New("boom")
+		conn := &hooked{Conn: local}
+		s := bufsock.NewBufferedSocket(conn)
+		refuse := func(time.Time) error { return boom }
+		conn.readDeadline = refuse
+		require.Equal(t, boom, s.SetReadDeadline(time.Now().Add(time.Second)))
+		require.Equal(t, boom, s.SetDeadline(time.Now().Add(time.Second)))
+		require.NoError(t, s.SetWriteDeadline(time.Time{}))
+		conn.readDeadline, conn.writeDeadline = nil, refuse
+		require.Equal(t, boom, s.SetWriteDeadline(time.Now().Add(time.Second)))
+		conn.writeDeadline = nil
+		for _, call := range waiting {
+			d, _ := elapsed(func() error { return call(s, bufsock.WithTimeout(time.Minute)) })
+			require.Equal(t, time.Minute, d)
+		}
+
+		// and is the error of a call that cannot wait without it
+		conn.readDeadline, conn.writeDeadline = refuse, refuse
+		for op, call := range waiting {
+			require.Equal(t, boom, call(s, bufsock.WithTimeout(time.Minute)), op)
+		}
+		for _, closed := range []error{net.ErrClosed, io.ErrClosedPipe, fmt.Errorf("wrapped: %w", net.ErrClosed)} {
+			// unless it only says what the transfer says better
+			conn.readDeadline = func(time.Time) error { return closed }
+			conn.writeDeadline = conn.readDeadline
+			conn.read = func([]byte) (int, error) { return 0, boom }
+			conn.write = conn.read
+			for op, call := range waiting {
+				require.Equal(t, boom, call(s, bufsock.WithTimeout(time.Minute)), op)
+			}
+		}
+		conn.readDeadline = nil
+		s.Close()
+		remote.Close()
+	})
+}
+
+// Deadlines that were set do not bound the wait for another call's handshake
+// but by the call's own side.
+func TestDeadlinesWhileAnotherCallDoesTheHandshake(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		local, _ := net.Pipe()
+		done := make(chan struct{})
+		s := bufsock.NewBufferedSocket(shaker{segments("line\n"), func(context.Context) error { <-done; return nil }})
+		local.Close()
+		start := time.Now()
+		require.NoError(t, s.SetReadDeadline(start.Add(time.Second)))
+		require.NoError(t, s.SetWriteDeadline(start.Add(time.Hour)))
+		first := make(chan error)
+		go func() { _, err := s.Send([]byte("x"), bufsock.WithTimeout(bufsock.NoTimeout)); first <- err }()
+		synctest.Wait()
+		d, err := elapsed(func() error { _, err := s.RecvUntil(lf, bufsock.WithTimeout(bufsock.NoTimeout)); return err })
+		require.Equal(t, time.Second, d, "the deadline of its side")
+		require.IsType(t, (*bufsock.TimeoutError)(nil), err)
+
+		require.NoError(t, s.SetReadDeadline(time.Time{}))
+		d, err = elapsed(func() error { _, err := s.RecvUntil(lf, bufsock.WithTimeout(time.Minute)); return err })
+		require.Equal(t, time.Minute, d, "its timeout")
+		require.IsType(t, (*bufsock.TimeoutError)(nil), err)
+
+		require.NoError(t, s.SetReadDeadline(time.Now().Add(time.Hour)))
+		time.AfterFunc(time.Minute, func() { close(done) })
+		d, err = elapsed(func() error { _, err := s.RecvUntil(lf, bufsock.WithTimeout(bufsock.NoTimeout)); return err })
+		require.NoError(t, err)
+		require.Equal(t, time.Minute, d, "until the handshake is done")
+		require.NoError(t, <-first)
+	})
+}
+
+// The context that a handshake gets ends with the earlier of the call's time
+// and the user's deadline, and with the call's context.
+func TestContextOfAHandshake(t *testing.T) {
+	type key struct{}
+	tests := map[string]struct {
+		timeout, deadline time.Duration // zero deadline: none
+		want              time.Duration // zero: no deadline
+	}{
+		"the timeout":                  {time.Minute, 0, time.Minute},
+		"the deadline":                 {bufsock.NoTimeout, time.Hour, time.Hour},
+		"the timeout, which is first":  {time.Minute, time.Hour, time.Minute},
+		"the deadline, which is first": {time.Hour, time.Minute, time.Minute},
+		"neither":                      {bufsock.NoTimeout, 0, 0},
+		"the grace of NonBlocking":     {bufsock.NonBlocking, 0, time.Millisecond},
+		"not more for a deadline":      {bufsock.NonBlocking, time.Hour, time.Millisecond},
+	}
+	for name, tt := range tests {
+		for op, call := range waiting {
+			synctest.Test(t, func(t *testing.T) {
+				shaken := 0
+				s := bufsock.NewBufferedSocket(shaker{segments("1:\n\n,"), func(ctx context.Context) error {
+					shaken++
+					assert.Equal(t, "value", ctx.Value(key{}), name)
+					d, ok := ctx.Deadline()
+					assert.Equal(t, tt.want != 0, ok, "%s, %s", name, op)
+					if ok {
+						assert.Equal(t, tt.want, time.Until(d), "%s, %s", name, op)
+					}
+					return nil
+				}})
+				if tt.deadline != 0 {
+					require.NoError(t, s.SetDeadline(time.Now().Add(tt.deadline)))
+				}
+				ctx := context.WithValue(t.Context(), key{}, "value")
+				for range 2 {
+					call(s, bufsock.WithTimeout(tt.timeout), bufsock.WithContext(ctx))
+				}
+				require.Equal(t, 1, shaken, "once")
+			})
+		}
+	}
+}
+
+// How a handshake ends is how the call ends.
+func TestHandshakeThatFails(t *testing.T) {
+	boom := errors.New("boom")
+	for op, call := range waiting {
+		synctest.Test(t, func(t *testing.T) {
+			var result func(ctx context.Context) error
+			conn := &wire{}
+			s := bufsock.NewBufferedSocket(shaker{conn, func(ctx context.Context) error { return result(ctx) }})
+			result = func(context.Context) error { return boom }
+			for range 2 {
+				require.Equal(t, boom, call(s), op)
+			}
+			// the time of the call, as crypto/tls says it
+			result = func(ctx context.Context) error { <-ctx.Done(); return misleading{os.ErrDeadlineExceeded, false} }
+			d, err := elapsed(func() error { return call(s, bufsock.WithTimeout(time.Second)) })
+			require.Equal(t, time.Second, d)
+			require.IsType(t, (*bufsock.TimeoutError)(nil), err, op)
+			require.ErrorContains(t, err, "timed out after 1s")
+			// the deadline of the user, which the connection met
+			require.NoError(t, s.SetDeadline(time.Now().Add(time.Second)))
+			cause := misleading{os.ErrDeadlineExceeded, false}
+			result = func(context.Context) error { time.Sleep(time.Second); return cause }
+			err = call(s, bufsock.WithTimeout(time.Hour))
+			require.IsType(t, (*bufsock.TimeoutError)(nil), err, op)
+			require.NoError(t, s.SetDeadline(time.Time{}))
+			// what is no timeout stays what it is, and so does one before a deadline
+			result = func(context.Context) error { return cause }
+			require.Equal(t, cause, call(s, bufsock.WithTimeout(time.Hour)), op)
+			require.NoError(t, s.SetDeadline(time.Now().Add(time.Second)))
+			result = func(context.Context) error { time.Sleep(2 * time.Second); return boom }
+			err = call(s, bufsock.WithTimeout(time.Hour))
+			require.IsType(t, (*bufsock.TimeoutError)(nil), err, "its context has ended")
+			// closed during the handshake
+			require.NoError(t, s.SetDeadline(time.Time{}))
+			result = func(context.Context) error { s.Close(); return boom }
+			assertClosed(t, call(s))
+			require.Empty(t, conn.writes)
+			require.Empty(t, conn.asked)
+		})
+	}
+}
+
+// A Buffer that had to wait for its turn adds its data behind what was sent.
+func TestBufferWaitsForItsTurn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		local, remote := net.Pipe()
+		s := bufsock.NewBufferedSocket(local, bufsock.WithTimeout(time.Second))
+		sent := make(chan error)
+		go func() { _, err := s.Send([]byte("first"), bufsock.WithTimeout(time.Hour)); sent <- err }()
+		synctest.Wait()
+		d, err := elapsed(func() error { return s.Buffer([]byte("late")) })
+		require.Equal(t, time.Second, d)
+		require.IsType(t, (*bufsock.TimeoutError)(nil), err)
+		require.EqualError(t, err, "bufsock: Buffer: timed out after 1s (5 bytes buffered)")
+		require.Equal(t, "first", string(s.SendBuffer()), "nothing was added")
+
+		added := make(chan error)
+		go func() { added <- s.Buffer([]byte("second")) }()
+		synctest.Wait()
+		_, err = io.ReadFull(remote, make([]byte, 5))
+		require.NoError(t, err)
+		require.NoError(t, <-sent)
+		require.NoError(t, <-added)
+		require.Equal(t, "second", string(s.SendBuffer()))
+		require.NoError(t, s.Buffer([]byte("!")), "the turn is free")
+
+		go s.Flush(bufsock.WithTimeout(time.Hour))
+		synctest.Wait()
+		go func() { added <- s.Buffer([]byte("third")) }()
+		synctest.Wait()
+		require.NoError(t, s.Close())
+		assertClosed(t, <-added)
+		require.Empty(t, s.SendBuffer())
+		remote.Close()
+	})
+}
+
+// Waiters may give up in any order, and the others keep theirs.
+func TestQueueKeepsItsOrderWhenWaitersGiveUp(t *testing.T) {
+	const n = 4
+	for gone := range 1 << n { // which of them give up
+		synctest.Test(t, func(t *testing.T) {
+			s := bufsock.NewBufferedSocket(segments("0\n1\n2\n3\n"))
+			release := occupy(t, s)
+			var order, want []string
+			var wg sync.WaitGroup
+			for i := range n {
+				timeout := time.Hour
+				if gone&(1<<i) != 0 {
+					timeout = time.Duration(1+i*3%n) * time.Second // not in the order of the queue
+				} else {
+					want = append(want, fmt.Sprintf("%d:%d", i, len(want)))
+				}
+				wg.Go(func() {
+					msg, err := s.RecvUntil(lf, bufsock.WithTimeout(timeout))
+					if err == nil {
+						order = append(order, fmt.Sprintf("%d:%s", i, msg))
+					}
+				})
+				synctest.Wait()
+			}
+			time.Sleep(time.Minute)
+			release()
+			wg.Wait()
+			require.Equal(t, want, order, "%04b", gone)
+			_, err := s.Recv(1, bufsock.WithTimeout(time.Second))
+			if len(want) == n {
+				require.Equal(t, io.EOF, err)
+			} else {
+				require.NoError(t, err, "the turn is free")
+			}
+		})
+	}
+}
+
+// A context is looked at while a call waits for its turn, and not only then.
+func TestContextThatEndsInTheQueue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := bufsock.NewBufferedSocket(segments("abc\n"))
+		release := occupy(t, s)
+		ctx, cancel := context.WithTimeoutCause(t.Context(), time.Second, errors.New("the cause"))
+		defer cancel()
+		d, err := elapsed(func() error {
+			_, err := s.RecvUntil(lf, bufsock.WithContext(ctx), bufsock.WithTimeout(bufsock.NoTimeout))
+			return err
+		})
+		require.Equal(t, time.Second, d)
+		require.IsType(t, (*bufsock.TimeoutError)(nil), err)
+		require.EqualError(t, err, `bufsock: RecvUntil: context deadline exceeded: the cause while waiting for "\n" (4 bytes buffered)`)
+		_, err = s.RecvUntil(lf, bufsock.WithContext(ctx), bufsock.WithTimeout(bufsock.NoTimeout))
+		require.ErrorIs(t, err, context.DeadlineExceeded, "it was done before")
+		release()
+		synctest.Wait()
+		msg, err := s.RecvUntil(lf, bufsock.WithContext(ctx))
+		require.NoError(t, err, "what is there wins")
+		require.Equal(t, "abc", string(msg))
+	})
+}
+
+// How long a NonBlocking call, or a canceled one, tries: until the descriptor
+// has nothing more, whatever the size of the reads.
+func TestCanceledCallsEndUnderAFlood(t *testing.T) {
+	sockets(t, func(t *testing.T, local, remote net.Conn) {
+		go io.Copy(remote, zeros{})
+		s := bufsock.NewBufferedSocket(local, bufsock.WithReadSize(1))
+		_, err := s.Peek(1) // it has begun
+		require.NoError(t, err)
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		_, err = s.DiscardUntil(lf, bufsock.WithContext(ctx), bufsock.WithTimeout(bufsock.NoTimeout))
+		require.ErrorIs(t, err, context.Canceled)
+		s.Close()
+	})
+}
+
+// Dial has the special timeouts of all calls.
+func TestDialWithSpecialTimeouts(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	s, err := bufsock.Dial(t.Context(), "tcp", l.Addr().String(), bufsock.WithTimeout(bufsock.NoTimeout))
+	require.NoError(t, err)
+	require.Equal(t, bufsock.NoTimeout, s.Timeout())
+	require.NoError(t, s.Close())
+	for range 100 { // a loaded machine may take longer than the grace
+		s, err = bufsock.Dial(t.Context(), "tcp", l.Addr().String(), bufsock.WithTimeout(bufsock.NonBlocking))
+		if err == nil {
+			break
+		}
+		require.ErrorIs(t, err, bufsock.ErrWouldBlock)
+	}
+	require.NoError(t, err)
+	require.NoError(t, s.Close())
+
+	_, err = bufsock.Dial(t.Context(), "tcp", l.Addr().String(), bufsock.WithTimeout(time.Nanosecond))
+	e, ok := err.(*bufsock.TimeoutError)
+	require.True(t, ok)
+	require.EqualError(t, err, "bufsock: Dial: timed out after 1ns (0 bytes buffered)")
+	require.Equal(t, time.Nanosecond, e.After)
+	require.IsType(t, (*net.OpError)(nil), e.Err, "the error of the dialer")
+	require.Zero(t, e.Buffered)
+}
