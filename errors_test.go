@@ -1,6 +1,7 @@
 package bufsock_test
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"io"
@@ -210,4 +211,103 @@ func TestErrorFields(t *testing.T) {
 	require.Equal(t, "RecvSize", closed.Op)
 	require.Equal(t, 3, closed.Buffered)
 	require.Equal(t, io.ErrUnexpectedEOF, closed.Err)
+}
+
+// The texts of what is refused name the option.
+func TestTextsOfOptionsThatDoNotApply(t *testing.T) {
+	s := bufsock.NewBufferedSocket(segments())
+	var none context.Context
+	for text, o := range map[string]bufsock.Option{
+		"bufsock: Send: WithMaxSize does not apply to this call":     bufsock.WithMaxSize(1),
+		"bufsock: Send: WithReadSize does not apply to this call":    bufsock.WithReadSize(1),
+		"bufsock: Send: WithDelimiter does not apply to this call":   bufsock.WithDelimiter(),
+		"bufsock: Send: AppendTo does not apply to this call":        bufsock.AppendTo(nil),
+		"bufsock: Send: the zero Option does not apply to this call": {},
+		"bufsock: Send: WithContext wants a context that is not nil": bufsock.WithContext(none),
+	} {
+		_, err := s.Send(nil, o)
+		require.EqualError(t, err, text)
+		_, err = s.Send(nil, o, bufsock.WithTimeout(time.Second))
+		require.EqualError(t, err, text, "whatever follows")
+	}
+	for text, o := range map[string]bufsock.Option{
+		"bufsock: NewBufferedSocket: WithContext is an option of calls, not of constructors":     bufsock.WithContext(t.Context()),
+		"bufsock: NewBufferedSocket: WithDelimiter is an option of calls, not of constructors":   bufsock.WithDelimiter(),
+		"bufsock: NewBufferedSocket: AppendTo is an option of calls, not of constructors":        bufsock.AppendTo([]byte("x")),
+		"bufsock: NewBufferedSocket: the zero Option is an option of calls, not of constructors": {},
+		"bufsock: NewBufferedSocket: WithReadSize wants 1 byte to 1 GiB":                         bufsock.WithReadSize(1<<30 + 1),
+	} {
+		require.Equal(t, text, panicOf(func() { bufsock.NewBufferedSocket(segments(), o) }))
+	}
+	for _, size := range []int{1, 1 << 30} { // no memory is taken yet
+		require.NotPanics(t, func() { bufsock.NewBufferedSocket(segments(), bufsock.WithReadSize(size)) })
+	}
+}
+
+// Of the timeouts only their sign is kept below zero.
+func TestAfterIsTheTimeoutOfTheCall(t *testing.T) {
+	s := quiet(t)
+	require.NoError(t, s.SetReadDeadline(time.Unix(1, 0)))
+	for timeout, want := range map[time.Duration]time.Duration{
+		-time.Hour:      bufsock.NoTimeout,
+		-2:              bufsock.NoTimeout,
+		-1:              bufsock.NoTimeout,
+		0:               0,
+		1 * time.Minute: time.Minute,
+	} {
+		_, err := s.RecvUntil(lf, bufsock.WithTimeout(timeout))
+		require.Equal(t, want, err.(*bufsock.TimeoutError).After)
+	}
+}
+
+// Foreign bytes are quoted up to a bound: of delimiters that a call waited for
+// the first 16, of others 32.
+func TestQuotedBytes(t *testing.T) {
+	digits := strings.Repeat("0123456789", 10)
+	for n, want := range map[int]string{
+		15: `"012345678901234"`,
+		16: `"0123456789012345"`,
+		17: `"0123456789012345"... (17 bytes)`,
+	} {
+		_, err := bufsock.NewBufferedSocket(segments()).RecvUntil([]byte(digits[:n]))
+		require.EqualError(t, err, "bufsock: RecvUntil: connection closed by peer before "+want+" (0 bytes buffered)")
+	}
+	for n, want := range map[int]string{
+		31: `"` + digits[:31] + `"`,
+		32: `"` + digits[:32] + `"`,
+		33: `"` + digits[:32] + `"... (33 bytes)`,
+	} {
+		_, err := bufsock.NewBufferedSocket(segments()).RecvUntil([]byte(digits[:n]), bufsock.WithMaxSize(0))
+		require.ErrorContains(t, err, "without "+want+" (0 bytes buffered)")
+	}
+	// byte counts
+	for n, want := range []string{"0 bytes", "1 byte", "2 bytes"} {
+		_, err := bufsock.NewBufferedSocket(segments("abc"[:n])).RecvSize(10)
+		require.EqualError(t, err, "bufsock: RecvSize: connection closed by peer before 10 bytes ("+want+" buffered)")
+	}
+	// what each kind of call waited for
+	for want, call := range map[string]func(s *bufsock.BufferedSocket) error{
+		"Peek: connection closed by peer before 3 bytes":                     func(s *bufsock.BufferedSocket) error { _, err := s.Peek(3); return err },
+		"Discard: connection closed by peer before 3 bytes":                  func(s *bufsock.BufferedSocket) error { _, err := s.Discard(3); return err },
+		`DiscardUntil: connection closed by peer before "\n"`:                func(s *bufsock.BufferedSocket) error { _, err := s.DiscardUntil(lf); return err },
+		"RecvUntilAny: connection closed by peer before any of 1 delimiters": func(s *bufsock.BufferedSocket) error { _, _, err := s.RecvUntilAny([][]byte{lf}); return err },
+		"RecvSplit: connection closed by peer before a token":                func(s *bufsock.BufferedSocket) error { _, err := s.RecvSplit(bufio.ScanLines); return err },
+		"ReadNetstring: connection closed by peer before a whole netstring": func(s *bufsock.BufferedSocket) error {
+			_, err := bufsock.NewNetstringSocket(s).ReadNetstring()
+			return err
+		},
+		"DiscardNetstring: connection closed by peer before a whole netstring": func(s *bufsock.BufferedSocket) error {
+			_, err := bufsock.NewNetstringSocket(s).DiscardNetstring()
+			return err
+		},
+	} {
+		require.EqualError(t, call(bufsock.NewBufferedSocket(segments())), "bufsock: "+want+" (0 bytes buffered)")
+	}
+	// what they waited for when their time was up
+	for want, call := range map[string]func(s *bufsock.BufferedSocket, opts ...bufsock.Option) error{
+		"RecvClose: would block while waiting for the end of the stream (6 bytes buffered)": waiting["RecvClose"],
+		"RecvSplit: would block while waiting for a token (6 bytes buffered)":               waiting["RecvSplit"],
+	} {
+		require.EqualError(t, call(quiet(t), bufsock.WithTimeout(bufsock.NonBlocking)), "bufsock: "+want)
+	}
 }

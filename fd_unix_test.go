@@ -5,8 +5,11 @@ package bufsock_test
 import (
 	"bytes"
 	"context"
+	"errors"
+	"fmt"
 	"io"
 	"net"
+	"runtime"
 	"syscall"
 	"testing"
 	"time"
@@ -226,4 +229,53 @@ func TestNonBlockingWithSmallReads(t *testing.T) {
 			}
 		}
 	})
+}
+
+// fullListener returns an address at which connecting does not end.
+func fullListener(t *testing.T) string {
+	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM, 0)
+	require.NoError(t, err)
+	t.Cleanup(func() { syscall.Close(fd) })
+	require.NoError(t, syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}))
+	require.NoError(t, syscall.Listen(fd, 0))
+	name, err := syscall.Getsockname(fd)
+	require.NoError(t, err)
+	address := fmt.Sprintf("127.0.0.1:%d", name.(*syscall.SockaddrInet4).Port)
+	for range 100 {
+		conn, err := net.DialTimeout("tcp", address, 100*time.Millisecond)
+		if err != nil {
+			require.True(t, err.(net.Error).Timeout(), "%v", err)
+			return address
+		}
+		t.Cleanup(func() { conn.Close() })
+	}
+	require.Fail(t, "the queue of the listener does not fill")
+	return ""
+}
+
+func TestDialIsBounded(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		return // elsewhere a listener whose queue is full may refuse
+	}
+	address := fullListener(t)
+	for timeout, text := range map[time.Duration]string{
+		bufsock.NonBlocking:   "bufsock: Dial: would block (0 bytes buffered)",
+		20 * time.Millisecond: "bufsock: Dial: timed out after 20ms (0 bytes buffered)",
+	} {
+		s, err := bufsock.Dial(t.Context(), "tcp", address, bufsock.WithTimeout(timeout))
+		require.Nil(t, s)
+		require.EqualError(t, err, text)
+		require.Equal(t, timeout, err.(*bufsock.TimeoutError).After)
+		require.Equal(t, timeout == 0, errors.Is(err, bufsock.ErrWouldBlock))
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	_, err := bufsock.Dial(ctx, "tcp", address, bufsock.WithTimeout(bufsock.NoTimeout))
+	require.EqualError(t, err, "bufsock: Dial: context deadline exceeded (0 bytes buffered)")
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+
+	ctx, cancel = context.WithCancel(t.Context())
+	time.AfterFunc(20*time.Millisecond, cancel)
+	_, err = bufsock.Dial(ctx, "tcp", address, bufsock.WithTimeout(bufsock.NoTimeout))
+	require.EqualError(t, err, "bufsock: Dial: canceled (0 bytes buffered): context canceled")
 }

@@ -5,7 +5,9 @@
 package bufsock_test
 
 import (
+	"bufio"
 	"bytes"
+	"net"
 	"runtime"
 	"strings"
 	"testing"
@@ -208,4 +210,156 @@ func TestMemoryOfALargeMessageIsGivenBack(t *testing.T) {
 	msg = nil
 	require.Less(t, grown(before), int64(1<<20), "with four bytes left in the buffer")
 	runtime.KeepAlive(s)
+}
+
+// allocated returns by how many bytes f allocates.
+func allocated(f func()) uint64 {
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	f()
+	runtime.ReadMemStats(&after)
+	return after.TotalAlloc - before.TotalAlloc
+}
+
+// What is large is sent from where it is.
+func TestLargeSendsMakeNoCopy(t *testing.T) {
+	const size = 64 << 20
+	payload := make([]byte, size)
+	sockets(t, func(t *testing.T, local, remote net.Conn) {
+		sink := make([]byte, 1<<20)
+		go func() {
+			for {
+				if _, err := remote.Read(sink); err != nil {
+					return
+				}
+			}
+		}()
+		s := bufsock.NewBufferedSocket(local, bufsock.WithTimeout(time.Minute))
+		for name, send := range map[string]func() error{
+			"Send":           func() error { _, err := s.Send(payload); return err },
+			"SendBuffers":    func() error { _, err := s.SendBuffers([][]byte{payload, {1}}); return err },
+			"Write":          func() error { _, err := s.Write(payload); return err },
+			"WriteNetstring": func() error { return bufsock.NewNetstringSocket(s).WriteNetstring(payload, bufsock.WithMaxSize(size)) },
+		} {
+			require.NoError(t, s.Buffer([]byte("buffered")))
+			require.Less(t, allocated(func() { require.NoError(t, send()) }), uint64(1<<20), name)
+		}
+	})
+}
+
+// Close gives the memory of both buffers back, also if a call is at work.
+func TestCloseGivesTheMemoryBack(t *testing.T) {
+	const size = 32 << 20
+	data := make([]byte, size)
+	for _, busy := range []bool{false, true} {
+		local, remote := pipePair(t)
+		go remote.Write(data)
+		before := heap()
+		s := bufsock.NewBufferedSocket(local, bufsock.WithTimeout(time.Minute))
+		_, err := s.Peek(size)
+		require.NoError(t, err)
+		require.NoError(t, s.Buffer(data))
+		require.GreaterOrEqual(t, grown(before), int64(2*size))
+		errs := make(chan error)
+		release := make(chan struct{})
+		if busy {
+			held := make(chan struct{})
+			go func() {
+				_, err := s.RecvSplit(func([]byte, bool) (int, []byte, error) {
+					close(held)
+					<-release
+					return 0, nil, nil
+				}, bufsock.WithMaxSize(bufsock.NoLimit))
+				errs <- err
+			}()
+			<-held
+			go func() { errs <- s.Flush() }()
+			_, err := remote.Read(make([]byte, 1)) // it is under way
+			require.NoError(t, err)
+		}
+		require.NoError(t, s.Close())
+		if busy {
+			assertClosed(t, <-errs) // of Flush
+			close(release)
+			assertClosed(t, <-errs)
+		}
+		require.Less(t, grown(before), int64(1<<20), "busy: %v", busy)
+		runtime.KeepAlive(s)
+	}
+	runtime.KeepAlive(data)
+}
+
+// The memory of a send buffer goes when its bytes have gone, and that of a
+// receive buffer, whatever takes them.
+func TestMemoryGoesWithTheBytes(t *testing.T) {
+	const size = 20 << 20 // more than is kept for others
+	takes := map[string]func(s *bufsock.BufferedSocket) error{
+		"RecvSize": func(s *bufsock.BufferedSocket) error { _, err := s.RecvSize(size); return err },
+		"RecvUntil": func(s *bufsock.BufferedSocket) error {
+			_, err := s.RecvUntil(lf, bufsock.WithMaxSize(size))
+			return err
+		},
+		"RecvUntilAny": func(s *bufsock.BufferedSocket) error {
+			_, _, err := s.RecvUntilAny([][]byte{lf}, bufsock.WithMaxSize(size))
+			return err
+		},
+		"Discard":      func(s *bufsock.BufferedSocket) error { _, err := s.Discard(size); return err },
+		"DiscardUntil": func(s *bufsock.BufferedSocket) error { _, err := s.DiscardUntil(lf); return err },
+		"Read":         func(s *bufsock.BufferedSocket) error { _, err := s.Read(make([]byte, size)); return err },
+		"RecvSplit": func(s *bufsock.BufferedSocket) error {
+			_, err := s.RecvSplit(bufio.ScanLines, bufsock.WithMaxSize(size))
+			return err
+		},
+	}
+	for name, take := range takes {
+		local, remote := tcpPair(t)
+		message := make([]byte, size)
+		message[size-1] = '\n'
+		go remote.Write(message)
+		s := bufsock.NewBufferedSocket(local, bufsock.WithTimeout(time.Minute))
+		_, err := s.Peek(size)
+		require.NoError(t, err)
+		message = nil
+		before := heap()
+		require.NoError(t, take(s))
+		require.Less(t, grown(before), -int64(size/2), name)
+		runtime.KeepAlive(s)
+		require.NoError(t, s.Close())
+	}
+
+	local, remote := tcpPair(t)
+	go func() {
+		sink := make([]byte, 1<<20)
+		for {
+			if _, err := remote.Read(sink); err != nil {
+				return
+			}
+		}
+	}()
+	s := bufsock.NewBufferedSocket(local, bufsock.WithTimeout(time.Minute))
+	for name, send := range map[string]func() error{
+		"Flush": func() error { return s.Flush() },
+		"Send":  func() error { _, err := s.Send([]byte("x")); return err },
+		"Write": func() error { _, err := s.Write([]byte("x")); return err },
+	} {
+		require.NoError(t, s.Buffer(make([]byte, size)))
+		before := heap()
+		require.NoError(t, send())
+		require.Less(t, grown(before), -int64(size/2), name)
+	}
+	runtime.KeepAlive(s)
+}
+
+// Buffering costs memory in proportion to what is buffered, and time, too: the
+// bytes are moved a few times each and not with every call.
+func TestBufferingIsLinear(t *testing.T) {
+	const n, size = 1 << 14, 1 << 10
+	small := make([]byte, size)
+	s := bufsock.NewBufferedSocket(&wire{})
+	require.Less(t, allocated(func() {
+		for range n {
+			require.NoError(t, s.Buffer(small))
+		}
+	}), uint64(8*n*size))
+	require.Len(t, s.SendBuffer(), n*size)
 }

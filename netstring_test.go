@@ -359,3 +359,187 @@ func TestNetstringSocketSharesSettings(t *testing.T) {
 	_, err := s.Recv(1)
 	assertClosed(t, err)
 }
+
+func TestNilSocketsAreNoConnection(t *testing.T) {
+	var s *bufsock.BufferedSocket
+	require.Equal(t, "bufsock: NewNetstringSocket: nil connection", panicOf(func() { bufsock.NewNetstringSocket(s) }))
+	require.Equal(t, "bufsock: NewBufferedSocket: nil connection", panicOf(func() { bufsock.NewNetstringSocket(nil) }))
+}
+
+// What DiscardNetstring returns with an error is what it has dropped.
+func TestDiscardNetstringCountsWhatItDroppedBeforeAnError(t *testing.T) {
+	for wire, want := range map[string]struct {
+		n    int
+		left string
+	}{
+		"":                      {0, ""},
+		"5":                     {0, "5"},
+		"5:":                    {0, ""},
+		"5:abc":                 {3, ""},
+		"5:abcde":               {5, ""},
+		"5:abcde;":              {5, ";"},
+		"0:":                    {0, ""},
+		"0:;":                   {0, ";"},
+		"05:":                   {0, "05:"},
+		"99999999999999999999:": {0, "99999999999999999999:"},
+	} {
+		for _, size := range []int{1 << 10, 1} {
+			s := bufsock.NewBufferedSocket(&scriptConn{stream: []byte(wire), size: size})
+			n, err := bufsock.NewNetstringSocket(s).DiscardNetstring()
+			require.Error(t, err)
+			require.Equal(t, want.n, n, wire)
+			left := string(s.RecvBuffer())
+			require.True(t, strings.HasPrefix(want.left, left), "%q: %q", wire, left)
+			switch e := err.(type) {
+			case *bufsock.NetstringProtocolError:
+				require.Equal(t, byte(';'), e.Found)
+				require.Equal(t, want.n, e.Size)
+				require.ErrorContains(t, err, fmt.Sprintf("DiscardNetstring: expected a comma after a payload of %d byte", e.Size))
+			case *bufsock.ConnectionClosedError:
+				require.Equal(t, len(left), e.Buffered)
+				require.Equal(t, wire == "", e.Err == io.EOF, wire)
+			}
+		}
+	}
+}
+
+// A frame whose rest is still to be dropped is dropped before anything else, by
+// whichever method, and neither error nor count tells it from a frame of its own.
+func TestRestOfADiscardedFrame(t *testing.T) {
+	boom := errors.New("boom")
+	begin := func(rest ...read) *bufsock.NetstringSocket {
+		ns := bufsock.NewNetstringSocket(&wire{reads: append([]read{{"5:ab", nil}, {"", boom}}, rest...)})
+		n, err := ns.DiscardNetstring()
+		require.Equal(t, boom, err)
+		require.Equal(t, 2, n)
+		return ns
+	}
+	t.Run("read", func(t *testing.T) {
+		ns := begin(read{"cd", nil}, read{"e,2:hi,", nil})
+		payload, err := ns.ReadNetstring()
+		require.NoError(t, err)
+		require.Equal(t, "hi", string(payload))
+		_, err = ns.ReadNetstring()
+		require.ErrorIs(t, err, io.EOF)
+	})
+	t.Run("its comma is all that is missing", func(t *testing.T) {
+		ns := begin(read{"cde", nil}, read{"", boom}, read{",2:hi,", nil})
+		n, err := ns.DiscardNetstring()
+		require.Equal(t, boom, err)
+		require.Equal(t, 3, n)
+		n, err = ns.DiscardNetstring()
+		require.NoError(t, err)
+		require.Zero(t, n)
+		payload, err := ns.ReadNetstring()
+		require.NoError(t, err)
+		require.Equal(t, "hi", string(payload))
+	})
+	t.Run("no comma", func(t *testing.T) {
+		ns := begin(read{"cde;2:hi,", nil})
+		_, err := ns.ReadNetstring()
+		require.EqualError(t, err, `bufsock: ReadNetstring: expected a comma after a payload of 5 bytes, found ";" (6 bytes buffered)`)
+		require.Equal(t, ";2:hi,", string(ns.Socket().RecvBuffer()))
+	})
+	t.Run("the end inside it", func(t *testing.T) {
+		for _, rest := range []string{"", "c", "cde"} {
+			_, err := begin(read{rest, nil}).ReadNetstring()
+			require.ErrorIs(t, err, io.ErrUnexpectedEOF, "nothing is buffered, but a frame is cut short")
+		}
+	})
+	t.Run("Messages", func(t *testing.T) {
+		var got []string
+		for payload, err := range begin(read{"cde,1:x,", nil}).Messages() {
+			require.NoError(t, err)
+			got = append(got, string(payload))
+		}
+		require.Equal(t, []string{"x"}, got)
+	})
+	t.Run("which a read finds buffered", func(t *testing.T) {
+		ns := begin(read{"cde,2:hi,", nil})
+		_, err := ns.Socket().Peek(9)
+		require.NoError(t, err)
+		payload, err := ns.ReadNetstring()
+		require.NoError(t, err)
+		require.Equal(t, "hi", string(payload))
+	})
+}
+
+// Iterators take the options of their steps, once and for all.
+func TestNetstringMessagesTakeOptions(t *testing.T) {
+	dst := make([]byte, 0, 100)
+	opts := []bufsock.Option{bufsock.WithMaxSize(2), bufsock.AppendTo(dst)}
+	ns := bufsock.NewNetstringSocket(segments("2:ab,2:cd,3:efg,"))
+	messages := ns.Messages(opts...)
+	opts[0], opts[1] = bufsock.WithMaxSize(0), bufsock.Option{} // the caller's own again
+	var got []string
+	var last error
+	for payload, err := range messages {
+		if err != nil {
+			last = err
+			continue
+		}
+		require.Same(t, &dst[:1][0], &payload[0])
+		got = append(got, string(payload))
+	}
+	require.Equal(t, []string{"ab", "cd"}, got)
+	require.EqualError(t, last, "bufsock: Messages: netstring too long: a payload of 3 bytes or more, max size 2 (6 bytes buffered)")
+	for _, err := range ns.Messages(bufsock.WithDelimiter()) {
+		require.EqualError(t, err, "bufsock: Messages: WithDelimiter does not apply to this call")
+	}
+	for payload, err := range ns.Messages() {
+		require.NoError(t, err)
+		require.Equal(t, "efg", string(payload))
+		break
+	}
+}
+
+// The largest size that is no error by itself leaves room for the rest of a
+// frame in an int.
+func TestLargestNetstringSize(t *testing.T) {
+	const largest = math.MaxInt - 19 - 2
+	for size, fits := range map[uint64]bool{largest: true, largest + 1: false, math.MaxInt: false, math.MaxInt + 1: false, 0: true} {
+		wire := fmt.Appendf(nil, "%d:", size)
+		_, _, err := bufsock.CutNetstring(wire)
+		_, discardErr := bufsock.NewNetstringSocket(segments(string(wire))).DiscardNetstring()
+		_, readErr := bufsock.NewNetstringSocket(segments(string(wire)), bufsock.WithMaxSize(bufsock.NoLimit)).ReadNetstring()
+		if fits {
+			require.Equal(t, io.ErrUnexpectedEOF, err, "%d", size)
+			require.ErrorIs(t, discardErr, io.ErrUnexpectedEOF)
+			require.ErrorIs(t, readErr, io.ErrUnexpectedEOF)
+			continue
+		}
+		for _, err := range []error{err, discardErr, readErr} {
+			e, ok := err.(*bufsock.NetstringMessageTooLongError)
+			require.True(t, ok, "%d: %v", size, err)
+			require.EqualValues(t, min(size, math.MaxInt64), e.Size)
+		}
+	}
+}
+
+// A size is what its digits say, each of them.
+func TestNetstringDigits(t *testing.T) {
+	for size := range 1200 {
+		frame := bufsock.AppendNetstring(nil, make([]byte, size))
+		payload, rest, err := bufsock.CutNetstring(frame)
+		require.NoError(t, err)
+		require.Len(t, payload, size)
+		require.Empty(t, rest)
+		payload, err = bufsock.NewNetstringSocket(segments(string(frame))).ReadNetstring()
+		require.NoError(t, err)
+		require.Len(t, payload, size)
+	}
+	for b := range 256 {
+		if b >= '0' && b <= '9' {
+			continue
+		}
+		for _, prefix := range []string{"", "1", "12"} {
+			if b == ':' && prefix != "" {
+				continue
+			}
+			_, _, err := bufsock.CutNetstring(append([]byte(prefix), byte(b), '9'))
+			e, ok := err.(*bufsock.NetstringInvalidSizeError)
+			require.True(t, ok, "%q %d: %v", prefix, b, err)
+			require.Equal(t, append([]byte(prefix), byte(b)), e.Prefix)
+		}
+	}
+}
