@@ -1169,21 +1169,33 @@ func TestClosedSocketsAnswerNothingFromTheBuffer(t *testing.T) {
 }
 
 // The memory of a buffer is used again, by any socket, but nothing that was
-// known about its bytes.
-func TestSearchesAreForgottenWithTheBuffer(t *testing.T) {
+// known about its bytes; nor is that kept when they are consumed.
+func TestSearchesAreForgottenWithTheBytes(t *testing.T) {
+	once := errors.New("once")
+	until := func(s *bufsock.BufferedSocket) ([]byte, error) { return s.RecvUntil(lf) }
+	untilAny := func(s *bufsock.BufferedSocket) ([]byte, error) {
+		msg, _, err := s.RecvUntilAny([][]byte{lf, {0}})
+		return msg, err
+	}
 	for range 50 { // a pool may or may not return what was put there last
-		s := bufsock.NewBufferedSocket(segments("no delimiter"))
-		_, err := s.RecvUntil([]byte("\n"))
-		require.ErrorIs(t, err, io.ErrUnexpectedEOF)
-		require.NoError(t, s.Close())
+		for _, receive := range []func(*bufsock.BufferedSocket) ([]byte, error){until, untilAny} {
+			s := bufsock.NewBufferedSocket(segments("no delimiter"))
+			_, err := receive(s)
+			require.ErrorIs(t, err, io.ErrUnexpectedEOF)
+			require.NoError(t, s.Close())
 
-		s = bufsock.NewBufferedSocket(segments("a\nb\nno other"))
-		for _, want := range []string{"a", "b"} {
-			msg, err := s.RecvUntil([]byte("\n"), bufsock.WithTimeout(time.Minute))
-			require.NoError(t, err)
-			require.Equal(t, want, string(msg))
+			s = bufsock.NewBufferedSocket(&wire{reads: []read{{"\nab", nil}, {"", once}, {"\n\nc\n", nil}}})
+			for _, want := range []string{"", "once", "ab", "", "c"} {
+				msg, err := receive(s)
+				if want == "once" {
+					require.Equal(t, once, err)
+					continue
+				}
+				require.NoError(t, err)
+				require.Equal(t, want, string(msg))
+			}
+			require.NoError(t, s.Close())
 		}
-		require.NoError(t, s.Close())
 	}
 }
 
@@ -1488,3 +1500,49 @@ type counting struct {
 
 func (c counting) Read(p []byte) (int, error)  { return c.count(p) }
 func (c counting) Write(p []byte) (int, error) { return c.count(p) }
+
+// A large buffer is given back for a small one when less than an eighth of it
+// is in use. What the next read asks for shows it: all of the read size, for
+// which a small one has to grow, or only what the large one has left.
+func TestLargeBuffersAreGivenBack(t *testing.T) {
+	tests := map[string]struct {
+		readSize, buffered, discarded int
+		asked                         int
+	}{
+		"less than an eighth of 1,179,648": {1 << 20, 200_000, 52_545, 1 << 20},
+		"an eighth of 1,179,648":           {1 << 20, 200_000, 52_544, 979_648},
+		"less than an eighth of 294,912":   {1 << 18, 60_000, 23_137, 1 << 18},
+		"an eighth of 294,912":             {1 << 18, 60_000, 23_136, 234_912},
+		"a small buffer":                   {1 << 17, 30_000, 12_000, 117_456},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			content := strings.Repeat("0123456789", tt.buffered/10)
+			w := segments(content)
+			s := bufsock.NewBufferedSocket(w, bufsock.WithReadSize(tt.readSize))
+			_, err := s.Peek(tt.buffered)
+			require.NoError(t, err)
+			msg, err := s.RecvSize(tt.discarded)
+			require.NoError(t, err)
+			require.Equal(t, content[:tt.discarded], string(msg))
+			require.True(t, content[tt.discarded:] == string(s.RecvBuffer()))
+			w.asked = nil
+			_, err = s.RecvSize(tt.buffered)
+			require.ErrorIs(t, err, io.ErrUnexpectedEOF)
+			require.Equal(t, []int{tt.asked}, w.asked)
+			require.True(t, content[tt.discarded:] == string(s.RecvBuffer()))
+		})
+	}
+}
+
+// Buffers of up to 16 MiB have an eighth more, larger ones have no more than
+// they must.
+func TestLargestPooledBuffer(t *testing.T) {
+	for readSize, second := range map[int]int{1 << 24: 1 << 24, 1<<24 + 1: 1 << 24} {
+		w := segments("a")
+		s := bufsock.NewBufferedSocket(w, bufsock.WithReadSize(readSize))
+		_, err := s.RecvSize(2)
+		require.ErrorIs(t, err, io.ErrUnexpectedEOF)
+		require.Equal(t, []int{readSize, second}, w.asked)
+	}
+}

@@ -1346,3 +1346,40 @@ func TestAnEmptyTCPConnIsNoReasonToPanic(t *testing.T) {
 	require.Error(t, err)
 	require.Equal(t, "x", string(s.SendBuffer()))
 }
+
+// A send that fails while it waits for its turn may find room in the buffer of
+// the one under way, whose bytes come before its own all the same.
+func TestSendsThatFailInTheQueueStayBehindTheOneUnderWay(t *testing.T) {
+	head, large := strings.Repeat("h", 200_000), strings.Repeat("x", 70_000)
+	for _, taken := range []int{1, len(head) - 1, len(head), len(head) + 1, len(head) + len(large) - 1} {
+		synctest.Test(t, func(t *testing.T) {
+			local, remote := net.Pipe()
+			s := bufsock.NewBufferedSocket(local)
+			require.NoError(t, s.Buffer([]byte(head)))
+			ctx, cancel := context.WithCancel(t.Context())
+			sent := make(chan int)
+			go func() {
+				n, err := s.Send([]byte(large), bufsock.WithContext(ctx))
+				assert.ErrorIs(t, err, context.Canceled)
+				sent <- n
+			}()
+			_, err := io.ReadFull(remote, make([]byte, taken))
+			require.NoError(t, err)
+			for _, data := range [][]string{{"second "}, {"third ", "", "piece"}} {
+				var bufs [][]byte
+				for _, d := range data {
+					bufs = append(bufs, []byte(d))
+				}
+				n, err := s.SendBuffers(bufs, bufsock.WithTimeout(bufsock.NonBlocking))
+				require.ErrorIs(t, err, bufsock.ErrWouldBlock)
+				require.Zero(t, n)
+			}
+			require.ErrorIs(t, bufsock.NewNetstringSocket(s).WriteNetstring([]byte("last"), bufsock.WithTimeout(bufsock.NonBlocking)), bufsock.ErrWouldBlock)
+			cancel()
+			require.Equal(t, taken, <-sent)
+			require.True(t, (head + large + "second third piece4:last,")[taken:] == string(s.SendBuffer()), "%d taken", taken)
+			s.Close()
+			remote.Close()
+		})
+	}
+}
