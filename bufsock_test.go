@@ -1173,12 +1173,12 @@ func TestClosedSocketsAnswerNothingFromTheBuffer(t *testing.T) {
 func TestSearchesAreForgottenWithTheBytes(t *testing.T) {
 	once := errors.New("once")
 	until := func(s *bufsock.BufferedSocket) ([]byte, error) { return s.RecvUntil(lf) }
-	untilAny := func(s *bufsock.BufferedSocket) ([]byte, error) {
+	several := func(s *bufsock.BufferedSocket) ([]byte, error) {
 		msg, _, err := s.RecvUntilAny([][]byte{lf, {0}})
 		return msg, err
 	}
 	for range 50 { // a pool may or may not return what was put there last
-		for _, receive := range []func(*bufsock.BufferedSocket) ([]byte, error){until, untilAny} {
+		for _, receive := range []func(*bufsock.BufferedSocket) ([]byte, error){until, several} {
 			s := bufsock.NewBufferedSocket(segments("no delimiter"))
 			_, err := receive(s)
 			require.ErrorIs(t, err, io.ErrUnexpectedEOF)

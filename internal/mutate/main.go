@@ -34,6 +34,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -129,6 +130,16 @@ func choose(all []*mutant) (chosen []*mutant, stale map[string]bool, err error) 
 		}
 		delete(accepted, m.key)
 	}
+	// Those that need a build of their own run last.
+	slices.SortStableFunc(chosen, func(a, b *mutant) int {
+		switch {
+		case a.fn == nil && b.fn != nil:
+			return 1
+		case a.fn != nil && b.fn == nil:
+			return -1
+		}
+		return 0
+	})
 	if *budget > 0 {
 		rand.Shuffle(len(chosen), func(i, j int) { chosen[i], chosen[j] = chosen[j], chosen[i] })
 	}

@@ -249,7 +249,7 @@ func (f *finder) inOperator(pos token.Pos, op token.Token) {
 }
 
 // inBinary leaves out the operands of a condition, one at a time, and changes
-// other operators.
+// other operators, but not of constants, whose numbers are changed.
 func (f *finder) inBinary(n *ast.BinaryExpr) {
 	switch n.Op {
 	case token.LAND:
@@ -259,7 +259,9 @@ func (f *finder) inBinary(n *ast.BinaryExpr) {
 		f.never(n.X)
 		f.never(n.Y)
 	default:
-		f.inOperator(n.OpPos, n.Op)
+		if f.info.Types[n].Value == nil {
+			f.inOperator(n.OpPos, n.Op)
+		}
 	}
 }
 
