@@ -1546,3 +1546,46 @@ func TestLargestPooledBuffer(t *testing.T) {
 		require.Equal(t, []int{readSize, second}, w.asked)
 	}
 }
+
+// The constants have the values that the documentation gives.
+func TestConstants(t *testing.T) {
+	require.Equal(t, "10s", bufsock.DefaultTimeout.String())
+	require.EqualValues(t, 32768, bufsock.DefaultMaxSize)
+	require.EqualValues(t, -1, bufsock.NoTimeout)
+	require.EqualValues(t, 0, bufsock.NonBlocking)
+	require.EqualValues(t, -1, bufsock.NoLimit)
+}
+
+// A hundred reads in a row may return nothing, as in bufio; those of another
+// fill are counted anew.
+func TestReadsThatReturnNothing(t *testing.T) {
+	for empty, want := range map[int]error{99: nil, 100: io.ErrNoProgress} {
+		reads := slices.Concat(make([]read, 99), []read{{"a", nil}}, make([]read, empty), []read{{"\n", nil}})
+		s := bufsock.NewBufferedSocket(&wire{reads: reads})
+		msg, err := s.RecvUntil(lf)
+		require.Equal(t, want, err)
+		if err == nil {
+			require.Equal(t, "a", string(msg))
+			continue
+		}
+		require.Equal(t, "a", string(s.RecvBuffer()))
+		_, err = s.RecvUntil(lf)
+		require.NoError(t, err, "the same call goes on")
+	}
+}
+
+// Up to 64 KiB are copied to be sent in one write where there is no vectored
+// one, and not a byte more.
+func TestHowMuchIsCopiedToBeSentAtOnce(t *testing.T) {
+	const limit = 64 << 10
+	for size, writes := range map[int]int{limit - 5: 1, limit - 4: 2} {
+		w := &wire{}
+		s := bufsock.NewBufferedSocket(w)
+		require.NoError(t, s.Buffer([]byte("12345")))
+		n, err := s.Send(make([]byte, size))
+		require.NoError(t, err)
+		require.Equal(t, 5+size, n)
+		require.Len(t, w.writes, writes)
+		require.Empty(t, s.SendBuffer())
+	}
+}
