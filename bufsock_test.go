@@ -1185,6 +1185,8 @@ func TestSearchesAreForgottenWithTheBytes(t *testing.T) {
 			require.NoError(t, s.Close())
 
 			s = bufsock.NewBufferedSocket(&wire{reads: []read{{"\nab", nil}, {"", once}, {"\n\nc\n", nil}}})
+			_, err = s.Peek(3)
+			require.NoError(t, err)
 			for _, want := range []string{"", "once", "ab", "", "c"} {
 				msg, err := receive(s)
 				if want == "once" {
@@ -1533,6 +1535,22 @@ func TestLargeBuffersAreGivenBack(t *testing.T) {
 			require.True(t, content[tt.discarded:] == string(s.RecvBuffer()))
 		})
 	}
+}
+
+// Bytes are not moved before they have to be: then reads find the room that
+// they have made.
+func TestBytesAreNotMovedForNothing(t *testing.T) {
+	part := strings.Repeat("x", 100)
+	w := segments(part, part, part, part, part)
+	s := bufsock.NewBufferedSocket(w, bufsock.WithReadSize(100)) // the buffer has 576 bytes
+	_, err := s.Peek(400)
+	require.NoError(t, err)
+	_, err = s.Discard(200)
+	require.NoError(t, err)
+	w.asked = nil
+	_, err = s.Peek(1000)
+	require.ErrorIs(t, err, io.ErrUnexpectedEOF)
+	require.Equal(t, []int{100, 76}, w.asked)
 }
 
 // Buffers of up to 16 MiB have an eighth more, larger ones have no more than

@@ -7,6 +7,7 @@ package bufsock_test
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"net"
 	"runtime"
 	"strings"
@@ -353,7 +354,7 @@ func TestMemoryGoesWithTheBytes(t *testing.T) {
 // Buffering costs memory in proportion to what is buffered, and time, too: the
 // bytes are moved a few times each and not with every call.
 func TestBufferingIsLinear(t *testing.T) {
-	const n, size = 1 << 14, 1 << 10
+	const n, size = 20 << 10, 1 << 10
 	small := make([]byte, size)
 	s := bufsock.NewBufferedSocket(&wire{})
 	require.Less(t, allocated(func() {
@@ -362,4 +363,54 @@ func TestBufferingIsLinear(t *testing.T) {
 		}
 	}), uint64(8*n*size))
 	require.Len(t, s.SendBuffer(), n*size)
+}
+
+// Memory that has been given back is used again.
+func TestBuffersAreUsedAgain(t *testing.T) {
+	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // which would empty the pool
+	t.Run("the largest", func(t *testing.T) {
+		s := bufsock.NewBufferedSocket(counting{count: func(p []byte) (int, error) { return len(p), nil }})
+		data := make([]byte, 16<<20)
+		require.Less(t, allocated(func() {
+			for range 10 {
+				require.NoError(t, s.Buffer(data))
+				require.NoError(t, s.Flush())
+			}
+		}), uint64(2*18<<20))
+	})
+	t.Run("those that were too small", func(t *testing.T) {
+		line := strings.Repeat("x", 9999) + "\n"
+		rest := ""
+		s := bufsock.NewBufferedSocket(counting{count: func(p []byte) (int, error) {
+			if rest == "" {
+				rest = line
+			}
+			n := copy(p, rest)
+			rest = rest[n:]
+			return n, nil
+		}}, bufsock.WithReadSize(100))
+		into := []bufsock.Option{bufsock.AppendTo(make([]byte, 0, 10_000))}
+		var err error
+		require.LessOrEqual(t, testing.AllocsPerRun(100, func() { _, err = s.RecvUntil(lf, into...) }), 0.0)
+		require.NoError(t, err)
+	})
+	t.Run("with the memory for delimiters", func(t *testing.T) {
+		local, remote := tcpPair(t)
+		s := bufsock.NewBufferedSocket(local, bufsock.WithTimeout(time.Minute))
+		part, end := []byte("part of a line"), []byte("\n")
+		dst := make([]byte, 0, 100)
+		wait := []bufsock.Option{bufsock.AppendTo(dst)}
+		now := []bufsock.Option{bufsock.AppendTo(dst), bufsock.WithTimeout(bufsock.NonBlocking)}
+		var errs [4]error
+		allocs := testing.AllocsPerRun(100, func() {
+			_, errs[0] = remote.Write(part)
+			_, errs[1] = s.Peek(len(part), wait...)
+			_, errs[2] = s.RecvUntil(lf, now...)
+			remote.Write(end)
+			_, errs[3] = s.RecvUntil(lf, wait...)
+		})
+		require.NoError(t, errors.Join(errs[0], errs[1], errs[3]))
+		require.ErrorIs(t, errs[2], bufsock.ErrWouldBlock)
+		require.LessOrEqual(t, allocs, 1.0, "the error")
+	})
 }

@@ -1254,6 +1254,27 @@ func TestCanceledCallsEndUnderAFlood(t *testing.T) {
 	})
 }
 
+func TestDialHasTheDefaults(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	s, err := bufsock.Dial(t.Context(), "tcp", l.Addr().String())
+	require.NoError(t, err)
+	defer s.Close()
+	require.Equal(t, bufsock.DefaultTimeout, s.Timeout())
+	require.Equal(t, bufsock.DefaultMaxSize, s.MaxSize())
+	peer, err := l.Accept()
+	require.NoError(t, err)
+	defer peer.Close()
+	_, err = peer.Write(make([]byte, 40_000))
+	require.NoError(t, err)
+	_, err = s.Peek(1)
+	require.NoError(t, err)
+	require.LessOrEqual(t, s.Buffered(), 32<<10, "the read size")
+	_, err = s.RecvSize(40_000)
+	require.NoError(t, err)
+}
+
 // Dial has the special timeouts of all calls.
 func TestDialWithSpecialTimeouts(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
