@@ -10,6 +10,7 @@ import (
 	"errors"
 	"net"
 	"runtime"
+	"runtime/debug"
 	"strings"
 	"testing"
 	"time"
