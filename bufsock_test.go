@@ -1553,10 +1553,10 @@ func TestBytesAreNotMovedForNothing(t *testing.T) {
 	require.Equal(t, []int{100, 76}, w.asked)
 }
 
-// Buffers of up to 16 MiB have an eighth more, larger ones have no more than
+// Buffers of up to 128 MiB have an eighth more, larger ones have no more than
 // they must.
 func TestLargestPooledBuffer(t *testing.T) {
-	for readSize, second := range map[int]int{1 << 24: 1 << 24, 1<<24 + 1: 1 << 24} {
+	for readSize, second := range map[int]int{1 << 27: 1 << 27, 1<<27 + 1: 1 << 27} {
 		w := segments("a")
 		s := bufsock.NewBufferedSocket(w, bufsock.WithReadSize(readSize))
 		_, err := s.RecvSize(2)
