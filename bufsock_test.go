@@ -1568,10 +1568,10 @@ func TestLargestPooledBuffer(t *testing.T) {
 // The constants have the values that the documentation gives.
 func TestConstants(t *testing.T) {
 	require.Equal(t, "10s", bufsock.DefaultTimeout.String())
-	require.EqualValues(t, 32768, bufsock.DefaultMaxSize)
+	require.Equal(t, 32768, bufsock.DefaultMaxSize)
 	require.EqualValues(t, -1, bufsock.NoTimeout)
 	require.EqualValues(t, 0, bufsock.NonBlocking)
-	require.EqualValues(t, -1, bufsock.NoLimit)
+	require.Equal(t, -1, bufsock.NoLimit)
 }
 
 // A hundred reads in a row may return nothing, as in bufio; those of another

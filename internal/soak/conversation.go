@@ -82,7 +82,7 @@ func (n *network) converse(r *rand.Rand, stop *atomic.Bool) {
 // party puts a socket, and faults or none, on an end of the connection.
 func (t *conversation) party(r *rand.Rand, conn, raw net.Conn) *party {
 	p := &party{t: t, raw: raw}
-	if config, any := faults(r); any {
+	if config, ok := faults(r); ok {
 		p.conn = faulty.New(conn, config)
 		conn = p.conn
 	}

@@ -131,7 +131,7 @@ func (n *network) secure(client, server net.Conn) (net.Conn, net.Conn, error) {
 
 // faults returns what goes wrong on one end of a connection: nothing on two of
 // five, so that descriptors are read and written directly, too.
-func faults(r *rand.Rand) (config faulty.Config, any bool) {
+func faults(r *rand.Rand) (config faulty.Config, ok bool) {
 	config = faulty.Config{
 		Seed:     r.Uint64(),
 		MaxDelay: 2 * time.Millisecond,
