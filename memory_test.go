@@ -7,7 +7,6 @@ package bufsock_test
 import (
 	"bufio"
 	"bytes"
-	"errors"
 	"net"
 	"runtime"
 	"runtime/debug"
@@ -394,24 +393,5 @@ func TestBuffersAreUsedAgain(t *testing.T) {
 		var err error
 		require.LessOrEqual(t, testing.AllocsPerRun(100, func() { _, err = s.RecvUntil(lf, into...) }), 0.0)
 		require.NoError(t, err)
-	})
-	t.Run("with the memory for delimiters", func(t *testing.T) {
-		local, remote := tcpPair(t)
-		s := bufsock.NewBufferedSocket(local, bufsock.WithTimeout(time.Minute))
-		part, end := []byte("part of a line"), []byte("\n")
-		dst := make([]byte, 0, 100)
-		wait := []bufsock.Option{bufsock.AppendTo(dst)}
-		now := []bufsock.Option{bufsock.AppendTo(dst), bufsock.WithTimeout(bufsock.NonBlocking)}
-		var errs [4]error
-		allocs := testing.AllocsPerRun(100, func() {
-			_, errs[0] = remote.Write(part)
-			_, errs[1] = s.Peek(len(part), wait...)
-			_, errs[2] = s.RecvUntil(lf, now...)
-			remote.Write(end)
-			_, errs[3] = s.RecvUntil(lf, wait...)
-		})
-		require.NoError(t, errors.Join(errs[0], errs[1], errs[3]))
-		require.ErrorIs(t, errs[2], bufsock.ErrWouldBlock)
-		require.LessOrEqual(t, allocs, 1.0, "the error")
 	})
 }

@@ -7,6 +7,7 @@ package bufsock_test
 
 import (
 	"bytes"
+	"errors"
 	"net"
 	"runtime"
 	"runtime/debug"
@@ -29,6 +30,27 @@ func TestNonBlockingFailureAllocatesItsError(t *testing.T) {
 	require.ErrorIs(t, err, bufsock.ErrWouldBlock)
 	require.LessOrEqual(t, testing.AllocsPerRun(100, func() { _, _, err = s.RecvUntilAny([][]byte{crlf, lf}) }), 1.0)
 	require.ErrorIs(t, err, bufsock.ErrWouldBlock)
+}
+
+func TestBuffersAreUsedAgainWithTheMemoryForDelimiters(t *testing.T) {
+	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // which would empty the pool
+	local, remote := tcpPair(t)
+	s := bufsock.NewBufferedSocket(local, bufsock.WithTimeout(time.Minute))
+	part, end := []byte("part of a line"), []byte("\n")
+	dst := make([]byte, 0, 100)
+	wait := []bufsock.Option{bufsock.AppendTo(dst)}
+	now := []bufsock.Option{bufsock.AppendTo(dst), bufsock.WithTimeout(bufsock.NonBlocking)}
+	var errs [4]error
+	allocs := testing.AllocsPerRun(100, func() {
+		_, errs[0] = remote.Write(part)
+		_, errs[1] = s.Peek(len(part), wait...)
+		_, errs[2] = s.RecvUntil(lf, now...)
+		remote.Write(end)
+		_, errs[3] = s.RecvUntil(lf, wait...)
+	})
+	require.NoError(t, errors.Join(errs[0], errs[1], errs[3]))
+	require.ErrorIs(t, errs[2], bufsock.ErrWouldBlock)
+	require.LessOrEqual(t, allocs, 1.0, "the error")
 }
 
 // An idle connection costs hundreds of bytes, not kilobytes, also while a call
