@@ -268,9 +268,14 @@ func TestDialIsBounded(t *testing.T) {
 		require.Equal(t, timeout, err.(*bufsock.TimeoutError).After)
 		require.Equal(t, timeout == 0, errors.Is(err, bufsock.ErrWouldBlock))
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 	defer cancel()
-	_, err := bufsock.Dial(ctx, "tcp", address, bufsock.WithTimeout(bufsock.NoTimeout))
+	_, err := bufsock.Dial(ctx, "tcp", address, bufsock.WithTimeout(20*time.Millisecond))
+	require.EqualError(t, err, "bufsock: Dial: timed out after 20ms (0 bytes buffered)")
+
+	ctx, cancel = context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	_, err = bufsock.Dial(ctx, "tcp", address, bufsock.WithTimeout(bufsock.NoTimeout))
 	require.EqualError(t, err, "bufsock: Dial: context deadline exceeded (0 bytes buffered)")
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 
