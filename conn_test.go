@@ -882,6 +882,13 @@ func TestUpgradeWaitsForBothSidesWithinOneTimeout(t *testing.T) {
 		require.Equal(t, 3*time.Second, d, "the receive and then the send")
 		require.IsType(t, (*bufsock.TimeoutError)(nil), err)
 
+		go s.Recv(1, bufsock.WithTimeout(5*time.Second))
+		synctest.Wait()
+		d, err = elapsed(func() error { return s.Upgrade(same) })
+		require.Equal(t, 3*time.Second, d, "the receive")
+		require.Equal(t, "Upgrade", err.(*bufsock.TimeoutError).Op)
+		time.Sleep(2 * time.Second)
+
 		// both turns are free again
 		_, err = remote.Read(make([]byte, 1))
 		require.NoError(t, err)
@@ -1287,6 +1294,128 @@ func TestVectoredWritesPastADeadlineSendNothing(t *testing.T) {
 	})
 }
 
+// One byte is enough for an Upgrade to be refused.
+func TestUpgradeRefusesASingleByte(t *testing.T) {
+	s := bufsock.NewBufferedSocket(segments("x"))
+	same := func(c net.Conn) (net.Conn, error) { return c, nil }
+	_, err := s.Peek(1)
+	require.NoError(t, err)
+	require.EqualError(t, s.Upgrade(same), "bufsock: Upgrade: refused, because 1 byte received and 0 bytes unsent belong to the present connection")
+	_, err = s.Recv(1)
+	require.NoError(t, err)
+	require.NoError(t, s.Buffer([]byte("y")))
+	require.EqualError(t, s.Upgrade(same), "bufsock: Upgrade: refused, because 0 bytes received and 1 byte unsent belong to the present connection")
+	require.NoError(t, s.Flush())
+	require.NoError(t, s.Upgrade(same))
+	require.NoError(t, s.Close())
+	require.EqualError(t, s.Upgrade(same), "bufsock: Upgrade: use of closed network connection")
+}
+
+// Whether a handshake is due depends on the present connection alone.
+func TestUpgradeToAConnectionWithoutAHandshake(t *testing.T) {
+	for _, done := range []bool{true, false} {
+		shaken := 0
+		shake := func(context.Context) error { shaken++; return nil }
+		s := bufsock.NewBufferedSocket(shaker{segments("a"), shake})
+		if done {
+			_, err := s.Recv(1)
+			require.NoError(t, err)
+		}
+		require.NoError(t, s.Upgrade(func(net.Conn) (net.Conn, error) { return segments("b"), nil }))
+		msg, err := s.Recv(1)
+		require.NoError(t, err)
+		require.Equal(t, "b", string(msg))
+		require.NoError(t, s.Upgrade(func(net.Conn) (net.Conn, error) { return shaker{segments("c"), shake}, nil }))
+		before := shaken
+		msg, err = s.Recv(1)
+		require.NoError(t, err)
+		require.Equal(t, "c", string(msg))
+		require.Equal(t, 1, shaken-before, "of the new connection")
+	}
+}
+
+// What a failed Send says it has sent is what the peer receives.
+func TestFailedSendsCountWhatWasSent(t *testing.T) {
+	large := make([]byte, 16<<20)
+	fails := map[string]struct {
+		fail func(s *bufsock.BufferedSocket, local net.Conn)
+		err  error
+	}{
+		"Close":                   {func(s *bufsock.BufferedSocket, _ net.Conn) { s.Close() }, net.ErrClosed},
+		"a deadline":              {func(s *bufsock.BufferedSocket, _ net.Conn) { s.SetWriteDeadline(time.Unix(1, 0)) }, os.ErrDeadlineExceeded},
+		"closed below the socket": {func(_ *bufsock.BufferedSocket, local net.Conn) { local.Close() }, net.ErrClosed},
+	}
+	sends := map[string]func(s *bufsock.BufferedSocket) (int, error){
+		"Send": func(s *bufsock.BufferedSocket) (int, error) {
+			return s.Send(large, bufsock.WithTimeout(bufsock.NoTimeout))
+		},
+		"SendBuffers": func(s *bufsock.BufferedSocket) (int, error) {
+			return s.SendBuffers([][]byte{large[:10], large[10:]}, bufsock.WithTimeout(bufsock.NoTimeout))
+		},
+		"Flush": func(s *bufsock.BufferedSocket) (int, error) {
+			s.Buffer(large)
+			return -1, s.Flush(bufsock.WithTimeout(bufsock.NoTimeout))
+		},
+		"Send of a little more than is buffered": func(s *bufsock.BufferedSocket) (int, error) {
+			s.Buffer(large[1:])
+			return s.Send(large[:1], bufsock.WithTimeout(bufsock.NoTimeout))
+		},
+		"Write": func(s *bufsock.BufferedSocket) (int, error) { return s.Write(large) },
+	}
+	for why, tt := range fails {
+		for how, send := range sends {
+			t.Run(how+" ended by "+why, func(t *testing.T) {
+				sockets(t, func(t *testing.T, local, remote net.Conn) {
+					s := bufsock.NewBufferedSocket(local)
+					type result struct {
+						n   int
+						err error
+					}
+					done := make(chan result)
+					go func() { n, err := send(s); done <- result{n, err} }()
+					_, err := io.ReadFull(remote, make([]byte, 1)) // it is under way
+					require.NoError(t, err)
+					tt.fail(s, local)
+					r := <-done
+					require.ErrorIs(t, r.err, tt.err)
+					unsent := len(s.SendBuffer())
+					s.Close()
+					rest, err := io.ReadAll(remote)
+					require.NoError(t, err)
+					if r.n >= 0 {
+						require.Equal(t, 1+len(rest), r.n)
+					}
+					if why != "Close" && how != "Write" {
+						require.Equal(t, len(large)-1-len(rest), unsent)
+					} else {
+						require.Zero(t, unsent)
+					}
+				})
+			})
+		}
+	}
+}
+
+// Sends that fail at once have sent nothing.
+func TestSendsOnABrokenConnectionCountNothing(t *testing.T) {
+	sockets(t, func(t *testing.T, local, remote net.Conn) {
+		s := bufsock.NewBufferedSocket(local)
+		require.NoError(t, s.CloseWrite())
+		for _, size := range []int{3, 100_000} {
+			n, err := s.Send(make([]byte, size))
+			require.IsType(t, (*net.OpError)(nil), err)
+			require.Zero(t, n)
+			n, err = s.SendBuffers([][]byte{make([]byte, size), {1}})
+			require.IsType(t, (*net.OpError)(nil), err)
+			require.Zero(t, n)
+			n, err = s.Write(make([]byte, size))
+			require.IsType(t, (*net.OpError)(nil), err)
+			require.Zero(t, n)
+		}
+		require.Len(t, s.SendBuffer(), 2*(3+100_000)+2)
+	})
+}
+
 // A Unix connection that is no stream is read and written by its own methods,
 // which keep messages apart.
 func TestMessagesOfUnixgramAreKeptApart(t *testing.T) {
@@ -1338,13 +1467,15 @@ func TestAConnectionClosedBelowTheSocket(t *testing.T) {
 }
 
 // A connection that was never connected has no descriptor to work with.
-func TestAnEmptyTCPConnIsNoReasonToPanic(t *testing.T) {
-	s := bufsock.NewBufferedSocket(new(net.TCPConn))
-	_, err := s.Recv(1, bufsock.WithTimeout(bufsock.NoTimeout))
-	require.Error(t, err)
-	_, err = s.Send([]byte("x"), bufsock.WithTimeout(bufsock.NoTimeout))
-	require.Error(t, err)
-	require.Equal(t, "x", string(s.SendBuffer()))
+func TestAnEmptyConnectionIsNoReasonToPanic(t *testing.T) {
+	for _, conn := range []net.Conn{new(net.TCPConn), new(net.UnixConn)} {
+		s := bufsock.NewBufferedSocket(conn)
+		_, err := s.Recv(1, bufsock.WithTimeout(bufsock.NoTimeout))
+		require.Error(t, err)
+		_, err = s.Send([]byte("x"), bufsock.WithTimeout(bufsock.NoTimeout))
+		require.Error(t, err)
+		require.Equal(t, "x", string(s.SendBuffer()))
+	}
 }
 
 // A send that fails while it waits for its turn may find room in the buffer of

@@ -123,6 +123,13 @@ func TestErrors(t *testing.T) {
 			[]error{bufsock.ErrNetstringProtocol}, nil, false,
 			`bufsock: ReadNetstring: netstring too long: a payload of 6 bytes or more, max size 5 (9 bytes buffered)`,
 		},
+		"a payload too long": {
+			func() error {
+				return bufsock.NewNetstringSocket(segments(), bufsock.WithMaxSize(5)).WriteNetstring([]byte("secret"))
+			},
+			[]error{bufsock.ErrNetstringProtocol}, nil, false,
+			`bufsock: WriteNetstring: netstring too long: a payload of 6 bytes, max size 5`,
+		},
 		"closed by us": {
 			func() error { s := socket(""); s.Close(); _, err := s.Recv(1); return err },
 			[]error{net.ErrClosed}, nil, false,
