@@ -240,6 +240,7 @@ type writing struct {
 	ns    *bufsock.NetstringSocket
 	given []byte // to be sent, in order
 	sent  int    // how many of them the socket has said to have sent
+	gone  bool   // the last send was one that keeps nothing
 
 	impatience func(*rand.Rand) ([]bufsock.Option, func())
 	patient    bool          // write deadlines are not set, either
@@ -259,6 +260,9 @@ func (w *writing) send(size int) string {
 		n = len(w.given) - w.sent - len(unsent)
 	}
 	w.sent += n
+	if _, timeout := err.(*bufsock.TimeoutError); timeout && n > 0 && !w.gone {
+		require.NotEmpty(w.t, unsent, "%v, though all was sent", err)
+	}
 	require.GreaterOrEqual(w.t, len(w.given), w.sent)
 	require.True(w.t, bytes.Equal(w.given[w.sent:], unsent),
 		"%v: the send buffer is not what is unsent: %d bytes, not %d; %d before", err, len(unsent), len(w.given)-w.sent, before)
@@ -272,6 +276,7 @@ func (w *writing) send(size int) string {
 // bytes were sent, or -1.
 func (w *writing) attempt(data []byte, opts []bufsock.Option) (int, error) {
 	s := w.ns.Socket()
+	w.gone = false
 	cut := w.r.IntN(len(data) + 1)
 	switch w.r.IntN(7) {
 	case 0:
@@ -289,6 +294,7 @@ func (w *writing) attempt(data []byte, opts []bufsock.Option) (int, error) {
 		w.given = bufsock.AppendNetstring(w.given, data)
 		return -1, w.ns.WriteNetstring(data, append(opts, bufsock.WithMaxSize(bufsock.NoLimit))...)
 	}
+	w.gone = true
 	copied := w.r.IntN(2) == 0
 	patience := time.Duration(w.r.IntN(500)) * time.Microsecond
 	if w.patient {

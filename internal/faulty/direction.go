@@ -74,6 +74,14 @@ func (d *direction) cut(f Fault, n int) int {
 	return 1 + d.below(n-1)
 }
 
+// part returns how many of n bytes to write, at times all.
+func (d *direction) part(n int) int {
+	if d.below(4) == 0 {
+		return n
+	}
+	return d.below(n + 1)
+}
+
 // delay returns for how long to wait.
 func (d *direction) delay() time.Duration {
 	if d.config.MaxDelay <= 0 || !d.hit(Delay) {

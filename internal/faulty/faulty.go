@@ -31,13 +31,14 @@ const (
 	EndWithData
 	// CutWrite: a Write becomes several, and the peer may read in between.
 	CutWrite
-	// ShortWrite: a Write stops on its way and returns ErrPassing.
+	// ShortWrite: a Write stops on its way, or at its end, and returns
+	// ErrPassing.
 	ShortWrite
 	// Delay: a Read or Write begins later, by Config.MaxDelay at most. No
 	// deadline ends the delay; Close does.
 	Delay
 	// EarlyTimeout: a Read returns a timeout though no deadline has passed, and
-	// so does a Write, on its way.
+	// so does a Write, on its way or at its end.
 	EarlyTimeout
 	// LateDeadline: a deadline that is set fires Config.Late too late, those
 	// that have passed when they are set included.
@@ -155,9 +156,9 @@ func (c *Conn) Write(p []byte) (int, error) {
 	case d.canHit(HalfClose) && c.CloseWrite() == nil:
 		d.count(HalfClose)
 	case d.hit(ShortWrite):
-		p, short = p[:d.below(len(p)+1)], d.error(ErrPassing)
+		p, short = p[:d.part(len(p))], d.error(ErrPassing)
 	case d.hit(EarlyTimeout):
-		p, short = p[:d.below(len(p)+1)], d.error(os.ErrDeadlineExceeded)
+		p, short = p[:d.part(len(p))], d.error(os.ErrDeadlineExceeded)
 	}
 	if short != nil && len(p) == 0 {
 		return 0, short

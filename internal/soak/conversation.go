@@ -199,6 +199,7 @@ func (p *party) receiveAll(r *rand.Rand, next func(number int64) bool) {
 		}
 		number := p.received.Load()
 		if !bytes.Equal(msg, p.t.message(number)) && !p.misplaced(msg, number) {
+			p.raw.Close() // there is nothing more to find out
 			break
 		}
 		number = p.received.Add(1) - 1
