@@ -213,7 +213,7 @@ func FuzzSend(f *testing.F) {
 			patient:    true,
 			passed:     func() []byte { return conn.sent },
 		}
-		for _, size := range sizes {
+		for _, size := range sizes[:min(len(sizes), 100)] { // more only takes longer
 			n := int(size)
 			if n > 250 {
 				n *= 100 // too much to be copied
