@@ -54,8 +54,14 @@
 // tls.Conn, a net.Pipe) and on other systems it waits at most a millisecond.
 //
 // [WithContext] ends a call when a context is done. Bytes that have arrived win
-// over the cancellation, and the connection stays usable. So a loop over
-// messages of a busy peer has to ask the context itself whether it is to end.
+// over the cancellation, and the connection stays usable. To shut a server down
+// without cutting an answer off, give the context to receives and not to sends,
+// and ask it before each receive, because a busy peer has bytes there always:
+//
+//	for ctx.Err() == nil {
+//		request, err := ns.ReadNetstring(bufsock.WithContext(ctx))
+//		// and the answer
+//	}
 //
 // Deadlines set with SetDeadline, SetReadDeadline and SetWriteDeadline bound
 // these calls, too, whichever ends first, and are left as they were set. They
@@ -489,8 +495,8 @@ func (r *request) limit() int {
 //
 // A TCP connection that is closed before all that came was received is reset,
 // and the peer may then lose the answer that was sent last. To end a connection
-// on which the peer may still be sending, call CloseWrite and receive until the
-// end of the stream first.
+// on which the peer may still be sending, call CloseWrite first, and then
+// Discard a size that is larger than all that can come, with a timeout.
 func (s *BufferedSocket) Close() error {
 	first := s.recv.close()
 	s.send.close()
@@ -532,21 +538,26 @@ func (h *half) isClosed(op string) error {
 }
 
 // Upgrade puts another connection under the socket: the one that wrap returns
-// for the present one, such as tls.Client(conn, config) after STARTTLS. The
-// deadlines that were set hold for it, too.
+// for the present one, such as tls.Client(conn, config) after STARTTLS.
+// Deadlines that were set on the socket hold for it, too.
 //
 // It waits for its turn on both sides, within the timeout of the socket, and
 // fails with an error that matches [ErrBufferedData] if either buffer holds
 // bytes: plaintext that came before the upgrade must never be read as if it had
-// come through TLS (CVE-2011-0411). If it fails, or wrap does, or wrap panics,
-// the socket stays as it was.
+// come through TLS (CVE-2011-0411). Plaintext that the kernel still holds goes to
+// the handshake, which fails on it.
+//
+// If Upgrade fails, or wrap panics, the socket stays on the present connection.
+// After ErrBufferedData nothing has been read or written, and the dialogue can
+// go on in plaintext. After an error of wrap close the socket: a part of a
+// handshake may have been sent or read.
 //
 // wrap must use the connection that it is given, and not the socket, whose
-// calls wait until wrap has returned; Close does not. It is not bounded by a
-// timeout. For TLS it should do the handshake, with
-// [crypto/tls.Conn.HandshakeContext]. A server that must not answer STARTTLS
-// before nothing is buffered can write the answer to that connection in wrap.
-// After ErrBufferedData, Discard(s.Buffered()) drops what was received.
+// calls wait until wrap has returned; Close does not. No timeout bounds wrap. For
+// TLS it should do the handshake, with [crypto/tls.Conn.HandshakeContext] and a
+// context that ends. A server does best to write its answer to STARTTLS in wrap,
+// to the connection that it is given: then a client that sent plaintext ahead
+// gets none.
 func (s *BufferedSocket) Upgrade(wrap func(net.Conn) (net.Conn, error)) error {
 	if wrap == nil {
 		return invalid("Upgrade", "nil function")

@@ -327,7 +327,8 @@ func callInTime(t *testing.T, r *rand.Rand, name string, call func(*bufsock.Nets
 	config, late := lateFaults(r)
 	ns := endlessSocket(t, faulty.New(local, config), name)
 	var calls, trickling sync.WaitGroup
-	trickling.Go(func() { trickle(remote, shortPauses(r.Uint64()), 1000, 1) })
+	pause := shortPauses(r.Uint64())
+	trickling.Go(func() { trickle(remote, pause, 1000, 1) })
 
 	user := time.Hour
 	if r.IntN(4) == 0 {

@@ -480,6 +480,9 @@ func (s *BufferedSocket) Discard(size int, opts ...Option) (int, error) {
 // an error, those that came before it. A beginning of the delimiter at the end
 // of what has come stays in the buffer, and the same call goes on.
 //
+// After a timeout call DiscardUntil again, until it returns no error: RecvUntil
+// would take the rest of the message for one.
+//
 // No max size applies: this is the way past a message that was too long. It
 // returns a *ConnectionClosedError if the stream ends before a delimiter, which
 // matches [io.EOF] only if nothing came. It takes [WithTimeout] and
@@ -542,7 +545,8 @@ func (s *BufferedSocket) explainDiscard(c *call, n int, err error, w want) error
 // The end of the stream after a message ends the loop. Anything else is yielded
 // as an error, once, and ends the loop: also an unfinished message at the end
 // of the stream, as a *ConnectionClosedError; its bytes stay in the buffer.
-// Ranging again goes on where the loop stopped.
+// Ranging again goes on where the loop stopped; after a *MessageTooLongError
+// call DiscardUntil first.
 func (s *BufferedSocket) Messages(delim []byte, opts ...Option) iter.Seq2[[]byte, error] {
 	delim, opts = bytes.Clone(delim), slices.Clone(opts)
 	return func(yield func([]byte, error) bool) {
