@@ -138,6 +138,9 @@ func (c *crowd) message(id messageID) []byte {
 func (c *crowd) sendAll(e *end, id int, r *rand.Rand) {
 	defer c.arrived()
 	for number := 0; number < c.each || c.upgrades && c.upgraded.Load() < minUpgrades; number++ {
+		if number >= c.each {
+			time.Sleep(20 * time.Millisecond) // an upgrade wants the buffers to be empty
+		}
 		c.missing.Add(1)
 		e.given.Add(1)
 		err := c.send(e, c.message(messageID{id, number}), r)
