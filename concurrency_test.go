@@ -152,6 +152,9 @@ func (c *crowd) sendAll(e *end, id int, r *rand.Rand) {
 			c.ended("sender", err)
 			return
 		}
+		if c.upgrades { // which need buffers that are empty at times
+			time.Sleep(time.Duration(r.IntN(2000)) * time.Microsecond)
+		}
 	}
 }
 
