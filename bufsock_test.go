@@ -1039,8 +1039,8 @@ func TestSearchIsNotRepeated(t *testing.T) {
 	}
 }
 
-// answers are calls that a buffer of abc\r\ndef\r\n4:wxyz, answers, or that fail
-// at the end of the stream behind it.
+// answers are calls that a buffer of 3:a\r\n,def\r\n4:wxyz, answers, or that
+// fail at the end of the stream behind it.
 var answers = map[string]func(s *bufsock.BufferedSocket, opts ...bufsock.Option) ([]byte, error){
 	"RecvUntil 1 byte": func(s *bufsock.BufferedSocket, opts ...bufsock.Option) ([]byte, error) {
 		return s.RecvUntil([]byte("\n"), opts...)
@@ -1069,12 +1069,21 @@ var answers = map[string]func(s *bufsock.BufferedSocket, opts ...bufsock.Option)
 		}
 		return all, last
 	},
+	"ReadNetstring": func(s *bufsock.BufferedSocket, opts ...bufsock.Option) ([]byte, error) {
+		return bufsock.NewNetstringSocket(s).ReadNetstring(opts...)
+	},
+	"netstring Messages": func(s *bufsock.BufferedSocket, opts ...bufsock.Option) (all []byte, last error) {
+		for msg, err := range bufsock.NewNetstringSocket(s).Messages(opts...) {
+			all, last = fmt.Appendf(all, "%q ", msg), err
+		}
+		return all, last
+	},
 }
 
 // A call that finds its answer in the buffer returns what one returns that has
 // waited for its turn first.
 func TestAnswersDoNotDependOnWhetherTheCallHadToWait(t *testing.T) {
-	const wire = "abc\r\ndef\r\n4:wxyz,"
+	const wire = "3:a\r\n,def\r\n4:wxyz,"
 	limit := bufsock.WithMaxSize
 	options := map[string][]bufsock.Option{
 		"without options": nil,
@@ -1082,21 +1091,14 @@ func TestAnswersDoNotDependOnWhetherTheCallHadToWait(t *testing.T) {
 		"AppendTo":        {bufsock.AppendTo([]byte("dst "))},
 		"max size 0":      {limit(0)},
 		"max size 4":      {limit(4)},
+		"max size 2":      {limit(2)},
+		"max size 3":      {limit(3)},
 		"max size 5":      {limit(5)},
 		"max size 6":      {limit(6)},
+		"max size 13":     {limit(13)},
 		"no limit":        {limit(bufsock.NoLimit)},
 	}
-	calls := map[string]func(s *bufsock.BufferedSocket) ([]byte, error){
-		"ReadNetstring": func(s *bufsock.BufferedSocket) ([]byte, error) {
-			if _, err := s.RecvSize(10); err != nil {
-				return nil, err
-			}
-			return bufsock.NewNetstringSocket(s).ReadNetstring()
-		},
-		"ReadNetstring of none": func(s *bufsock.BufferedSocket) ([]byte, error) {
-			return bufsock.NewNetstringSocket(s).ReadNetstring()
-		},
-	}
+	calls := map[string]func(s *bufsock.BufferedSocket) ([]byte, error){}
 	for name, call := range answers {
 		for with, opts := range options {
 			calls[name+" "+with] = func(s *bufsock.BufferedSocket) ([]byte, error) { return call(s, opts...) }
@@ -1156,13 +1158,13 @@ func occupy(t *testing.T, s *bufsock.BufferedSocket) (release func()) {
 // After Close the buffer answers nothing, on whichever way.
 func TestClosedSocketsAnswerNothingFromTheBuffer(t *testing.T) {
 	for name, call := range answers {
-		s := bufsock.NewBufferedSocket(segments("abc\r\ndef\r\n4:wxyz,"))
-		_, err := s.Peek(17)
+		s := bufsock.NewBufferedSocket(segments("3:a\r\n,def\r\n4:wxyz,"))
+		_, err := s.Peek(18)
 		require.NoError(t, err)
 		require.NoError(t, s.Close())
 		msg, err := call(s)
 		assertClosed(t, err)
-		if name != "Messages" {
+		if !strings.HasSuffix(name, "Messages") {
 			assert.Nil(t, msg, name)
 		}
 	}

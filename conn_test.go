@@ -1414,6 +1414,18 @@ func TestSendsOnABrokenConnectionCountNothing(t *testing.T) {
 		}
 		require.Len(t, s.SendBuffer(), 2*(3+100_000)+2)
 	})
+	sockets(t, func(t *testing.T, local, remote net.Conn) {
+		s := bufsock.NewBufferedSocket(local)
+		require.NoError(t, s.SetWriteDeadline(time.Unix(1, 0)))
+		for _, timeout := range []time.Duration{bufsock.NonBlocking, bufsock.NoTimeout, time.Hour} {
+			for _, size := range []int{3, 100_000} {
+				n, err := s.Send(make([]byte, size), bufsock.WithTimeout(timeout))
+				require.IsType(t, (*bufsock.TimeoutError)(nil), err)
+				require.Zero(t, n)
+			}
+		}
+		require.Len(t, s.SendBuffer(), 3*(3+100_000))
+	})
 }
 
 // A Unix connection that is no stream is read and written by its own methods,
@@ -1460,6 +1472,7 @@ func TestAConnectionClosedBelowTheSocket(t *testing.T) {
 		require.ErrorIs(t, err, net.ErrClosed)
 		require.Equal(t, "write", err.(*net.OpError).Op)
 		require.Equal(t, local.LocalAddr(), err.(*net.OpError).Source)
+		require.Equal(t, local.RemoteAddr(), err.(*net.OpError).Addr)
 		require.Equal(t, local.LocalAddr().Network(), err.(*net.OpError).Net)
 		require.Equal(t, "abc", string(s.SendBuffer()))
 		require.Error(t, s.SetReadDeadline(time.Now()))

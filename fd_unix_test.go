@@ -10,11 +10,13 @@ import (
 	"io"
 	"net"
 	"runtime"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/bufsock/bufsock"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
@@ -283,4 +285,52 @@ func TestDialIsBounded(t *testing.T) {
 	time.AfterFunc(20*time.Millisecond, cancel)
 	_, err = bufsock.Dial(ctx, "tcp", address, bufsock.WithTimeout(bufsock.NoTimeout))
 	require.EqualError(t, err, "bufsock: Dial: canceled (0 bytes buffered): context canceled")
+}
+
+// An eventful context does something when it is found to be done.
+type eventful struct {
+	context.Context
+	event func()
+}
+
+func (c *eventful) Err() error {
+	err := c.Context.Err()
+	if err != nil && c.event != nil {
+		c.event()
+		c.event = nil
+	}
+	return err
+}
+
+// A call whose time is up looks once more for what has arrived.
+func TestBytesThatArriveAtTheLastMomentWin(t *testing.T) {
+	sockets(t, func(t *testing.T, local, remote net.Conn) {
+		s := bufsock.NewBufferedSocket(local)
+		for op, call := range waiting {
+			if strings.Contains("Send SendBuffers Flush WriteNetstring RecvClose Messages", op) {
+				continue
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			last := &eventful{ctx, func() {
+				_, err := remote.Write([]byte("0:,\n\r\n"))
+				assert.NoError(t, err)
+				awaitReadable(t, local)
+			}}
+			time.AfterFunc(time.Millisecond, cancel)
+			require.NoError(t, call(s, bufsock.WithContext(last), bufsock.WithTimeout(bufsock.NoTimeout)), op)
+			_, err := s.Discard(s.Buffered())
+			require.NoError(t, err)
+		}
+	})
+}
+
+// awaitReadable returns when the kernel holds bytes for conn.
+func awaitReadable(t *testing.T, conn net.Conn) {
+	raw, err := conn.(syscall.Conn).SyscallConn()
+	require.NoError(t, err)
+	for n := 0; n <= 0; runtime.Gosched() {
+		require.NoError(t, raw.Control(func(fd uintptr) {
+			n, _, _ = syscall.Recvfrom(int(fd), make([]byte, 1), syscall.MSG_PEEK)
+		}))
+	}
 }

@@ -9,6 +9,7 @@ import (
 	"net"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/bufsock/bufsock"
@@ -464,6 +465,55 @@ func TestRestOfADiscardedFrame(t *testing.T) {
 	})
 }
 
+// A call that does not get its turn drops nothing of a frame that another has
+// left, and finds no frame of its own.
+func TestRestOfADiscardedFrameIsDroppedInTurn(t *testing.T) {
+	boom := errors.New("boom")
+	calls := map[string]func(ns *bufsock.NetstringSocket) error{
+		"ReadNetstring": func(ns *bufsock.NetstringSocket) error {
+			_, err := ns.ReadNetstring(bufsock.WithTimeout(time.Second))
+			return err
+		},
+		"DiscardNetstring": func(ns *bufsock.NetstringSocket) error {
+			n, err := ns.DiscardNetstring(bufsock.WithTimeout(time.Second))
+			assert.Zero(t, n)
+			return err
+		},
+	}
+	for op, call := range calls {
+		for _, pending := range []bool{true, false} {
+			synctest.Test(t, func(t *testing.T) {
+				ns := bufsock.NewNetstringSocket(&wire{reads: []read{{"5:ab", nil}, {"", boom}, {"cde,2:hi,", nil}}})
+				want := "cde,2:hi,"
+				if pending {
+					_, err := ns.DiscardNetstring()
+					require.Equal(t, boom, err)
+				} else {
+					_, err := ns.Socket().Peek(5)
+					require.Equal(t, boom, err)
+					want = "5:ab" + want
+				}
+				_, err := ns.Socket().Peek(len(want))
+				require.NoError(t, err)
+				release := occupy(t, ns.Socket())
+				err = call(ns)
+				require.IsType(t, (*bufsock.TimeoutError)(nil), err, op)
+				require.Equal(t, want, string(ns.Socket().RecvBuffer()))
+				release()
+				synctest.Wait()
+				if !pending {
+					payload, err := ns.ReadNetstring()
+					require.NoError(t, err)
+					require.Equal(t, "abcde", string(payload))
+				}
+				payload, err := ns.ReadNetstring()
+				require.NoError(t, err)
+				require.Equal(t, "hi", string(payload))
+			})
+		}
+	}
+}
+
 // Iterators take the options of their steps, once and for all.
 func TestNetstringMessagesTakeOptions(t *testing.T) {
 	dst := make([]byte, 0, 100)
@@ -514,6 +564,21 @@ func TestLargestNetstringSize(t *testing.T) {
 			require.EqualValues(t, min(size, math.MaxInt64), e.Size)
 		}
 	}
+}
+
+// A size that is an int64 is told exactly, up to the last.
+func TestLargestSizesThatAreTold(t *testing.T) {
+	if math.MaxInt == math.MaxInt32 {
+		return // the size is told at the first digit with which it is no int
+	}
+	for _, wire := range []string{"9223372036854775800:", "9223372036854775805:", "9223372036854775807:"} {
+		_, _, err := bufsock.CutNetstring([]byte(wire))
+		e, ok := err.(*bufsock.NetstringMessageTooLongError)
+		require.True(t, ok, "%v", err)
+		require.Equal(t, wire, fmt.Sprintf("%d:", e.Size))
+	}
+	_, _, err := bufsock.CutNetstring([]byte("9223372036854775808:"))
+	require.EqualValues(t, math.MaxInt64, err.(*bufsock.NetstringMessageTooLongError).Size)
 }
 
 // A size is what its digits say, each of them.
