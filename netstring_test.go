@@ -578,7 +578,7 @@ func TestLargestSizesThatAreTold(t *testing.T) {
 		require.Equal(t, wire, fmt.Sprintf("%d:", e.Size))
 	}
 	_, _, err := bufsock.CutNetstring([]byte("9223372036854775808:"))
-	require.EqualValues(t, math.MaxInt64, err.(*bufsock.NetstringMessageTooLongError).Size)
+	require.Equal(t, int64(math.MaxInt64), err.(*bufsock.NetstringMessageTooLongError).Size)
 }
 
 // A size is what its digits say, each of them.
