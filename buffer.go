@@ -14,6 +14,7 @@ import (
 type buffer struct {
 	mem  []byte
 	r, w int
+	pool *sync.Pool // of mem; nil: none
 
 	// A search that has failed and may go on: which one, for what, and how many
 	// bytes it need not look at again.
@@ -40,28 +41,24 @@ var pools [maxClass + 1]sync.Pool
 
 func room(class int) int { return 1<<class + 1<<(class-3) }
 
-func classOf(n int) int { return max(bits.Len(uint(max(n, 1)-1)), minClass) }
-
-// newBuffer returns an empty buffer with room for at least n bytes.
+// newBuffer returns an empty buffer with room for at least n bytes, n > 0.
 func newBuffer(n int) *buffer {
-	k := classOf(n)
+	k := max(bits.Len(uint(n-1)), minClass)
 	if k > maxClass {
 		return &buffer{mem: make([]byte, n)}
 	}
-	if b, ok := pools[k].Get().(*buffer); ok {
+	pool := &pools[k]
+	if b, ok := pool.Get().(*buffer); ok {
 		return b
 	}
-	return &buffer{mem: make([]byte, room(k))}
+	return &buffer{mem: make([]byte, room(k)), pool: pool}
 }
 
 // free gives the memory back. The buffer must not be used afterwards.
 func (b *buffer) free() {
 	b.r, b.w, b.searched = 0, 0, 0
-	if cap(b.key) > 1<<minClass {
-		b.key = nil
-	}
-	if k := bits.Len(uint(len(b.mem))) - 1; k <= maxClass && len(b.mem) == room(k) {
-		pools[k].Put(b)
+	if b.pool != nil {
+		b.pool.Put(b)
 	}
 }
 
@@ -123,6 +120,7 @@ func (b *buffer) move(n int) {
 // swap exchanges the queued bytes and their memory with other.
 func (b *buffer) swap(other *buffer) {
 	b.mem, other.mem = other.mem, b.mem
+	b.pool, other.pool = other.pool, b.pool
 	b.r, other.r = other.r, b.r
 	b.w, other.w = other.w, b.w
 }

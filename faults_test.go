@@ -184,6 +184,59 @@ func sendWithFaults(t *testing.T, r *rand.Rand, transport transport) {
 	require.True(t, bytes.Equal(conn.Sent(), got), "sent %d bytes, received %d", len(conn.Sent()), len(got))
 }
 
+func TestFaultsOfThePeerWhileSending(t *testing.T) {
+	for _, transport := range transports {
+		t.Run(transport.name, func(t *testing.T) {
+			repeat(t, 20, func(t *testing.T, r *rand.Rand) { sendToFaults(t, r, transport) })
+		})
+	}
+}
+
+// sendToFaults makes random sends to a peer that reads in fits and starts, and
+// may break down. What it has received must be what the socket says to have
+// sent, or the beginning of that if it broke down.
+func sendToFaults(t *testing.T, r *rand.Rand, transport transport) {
+	local, remote := transport.pair(t)
+	defer local.Close()
+	peer := faulty.New(remote, randomFaults(r))
+	var reading sync.WaitGroup
+	reading.Go(func() {
+		buf := make([]byte, 20_000)
+		for {
+			if _, err := peer.Read(buf); err != nil && kind(err) != "later" {
+				return
+			}
+		}
+	})
+	defer reading.Wait()
+	defer local.Close()
+
+	w := &writing{t: t, r: r, ns: bufsock.NewNetstringSocket(local), impatience: impatience}
+	if transport.name == "TLS" {
+		w.impatience, w.patient = patience, true
+	}
+	broken := false
+	for range 60 {
+		size := r.IntN(500)
+		if r.IntN(4) == 0 {
+			size = r.IntN(40_000)
+		}
+		if kind := w.send(size); kind != "" && kind != "later" {
+			broken = true
+		}
+	}
+	broken = w.finish() != "" || broken
+	w.ns.Close()
+	reading.Wait()
+	got := peer.Received()
+	if peer.Count(faulty.Reset) > 0 {
+		require.True(t, bytes.HasPrefix(w.given[:w.sent], got), "sent %d bytes, received %d others", w.sent, len(got))
+		return
+	}
+	require.False(t, broken)
+	require.True(t, bytes.Equal(w.given, got), "given %d bytes, received %d", len(w.given), len(got))
+}
+
 // endless are calls that a stream of "9999999:xxx…" and a peer that reads bit
 // by bit do not satisfy.
 var endless = map[string]func(ns *bufsock.NetstringSocket, opts ...bufsock.Option) error{
