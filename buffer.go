@@ -97,7 +97,7 @@ func (b *buffer) consume(n int) {
 // that saves moving them, but never for less than half of n. What is written
 // there is added by commit.
 func (b *buffer) reserve(n int) []byte {
-	if len(b.mem)-b.w < n && b.r > 0 && b.len() <= b.r {
+	if len(b.mem)-b.w < n && b.len() <= b.r {
 		b.w = copy(b.mem, b.bytes())
 		b.r = 0
 	}
@@ -176,7 +176,7 @@ func (b *buffer) tidy() *buffer {
 
 // suspended reports whether a search of the kind can go on.
 func (b *buffer) suspended(kind search) bool {
-	return b != nil && b.searched > 0 && b.search == kind
+	return b != nil && b.search == kind
 }
 
 // resume returns where to go on with the search for delim.
@@ -187,10 +187,10 @@ func (b *buffer) resume(delim []byte) int {
 	return 0
 }
 
-// suspend notes how far a search has come. If that is worth it the caller has
-// to append to key what is searched for.
+// suspend notes how far a search has come. Unless there is nothing to search the
+// caller has to append to key what is searched for.
 func (b *buffer) suspend(kind search, searched int) bool {
-	if b == nil || searched == 0 {
+	if b == nil {
 		return false
 	}
 	b.search, b.key, b.searched = kind, b.key[:0], searched

@@ -228,10 +228,10 @@ func (o *Option) kind() optionKind {
 	return 0
 }
 
+// String returns the name of an option that some calls do not take, as all take
+// WithTimeout.
 func (k optionKind) String() string {
 	switch k {
-	case optTimeout:
-		return "WithTimeout"
 	case optMaxSize:
 		return "WithMaxSize"
 	case optReadSize:

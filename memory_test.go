@@ -7,6 +7,7 @@ package bufsock_test
 import (
 	"bufio"
 	"bytes"
+	"io"
 	"net"
 	"runtime"
 	"runtime/debug"
@@ -354,13 +355,34 @@ func TestMemoryGoesWithTheBytes(t *testing.T) {
 // Buffering costs memory in proportion to what is buffered, and time, too: the
 // bytes are moved a few times each and not with every call.
 func TestBufferingIsLinear(t *testing.T) {
+	for name, tt := range map[string]struct{ n, size int }{
+		"from a pool":             {20 << 10, 1 << 10},
+		"more than pools provide": {200, 1 << 20},
+	} {
+		t.Run(name, func(t *testing.T) {
+			data := make([]byte, tt.size)
+			s := bufsock.NewBufferedSocket(&wire{})
+			require.Less(t, allocated(func() {
+				for range tt.n {
+					require.NoError(t, s.Buffer(data))
+				}
+			}), uint64(8*tt.n*tt.size))
+			require.Len(t, s.SendBuffer(), tt.n*tt.size)
+		})
+	}
+}
+
+// So does keeping what a send of many pieces could not send.
+func TestKeepingPiecesIsLinear(t *testing.T) {
 	const n, size = 20 << 10, 1 << 10
-	small := make([]byte, size)
-	s := bufsock.NewBufferedSocket(&wire{})
+	pieces := make([][]byte, n)
+	for i := range pieces {
+		pieces[i] = make([]byte, size)
+	}
+	s := bufsock.NewBufferedSocket(counting{count: func([]byte) (int, error) { return 0, io.ErrClosedPipe }})
 	require.Less(t, allocated(func() {
-		for range n {
-			require.NoError(t, s.Buffer(small))
-		}
+		_, err := s.SendBuffers(pieces)
+		require.Equal(t, io.ErrClosedPipe, err)
 	}), uint64(8*n*size))
 	require.Len(t, s.SendBuffer(), n*size)
 }

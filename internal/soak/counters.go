@@ -79,7 +79,7 @@ func (c *counters) table(w io.Writer, before, after usage) {
 		n    int64
 	}{
 		{"connections", c.conversations.Load()},
-		{"of them broken", c.broken.Load()},
+		{"of them reset or half-closed", c.broken.Load()},
 		{"messages", c.messages.Load()},
 		{"bytes", c.bytes.Load()},
 		{"timeouts", c.timeouts.Load()},
