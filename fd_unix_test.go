@@ -281,11 +281,25 @@ func TestDialIsBounded(t *testing.T) {
 	require.EqualError(t, err, "bufsock: Dial: context deadline exceeded (0 bytes buffered)")
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 
+	ctx, cancel = context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	_, err = bufsock.Dial(announced{ctx, time.Now().Add(20 * time.Millisecond)}, "tcp", address, bufsock.WithTimeout(bufsock.NoTimeout))
+	require.EqualError(t, err, "bufsock: Dial: context deadline exceeded (0 bytes buffered)")
+
 	ctx, cancel = context.WithCancel(t.Context())
 	time.AfterFunc(20*time.Millisecond, cancel)
 	_, err = bufsock.Dial(ctx, "tcp", address, bufsock.WithTimeout(bufsock.NoTimeout))
 	require.EqualError(t, err, "bufsock: Dial: canceled (0 bytes buffered): context canceled")
 }
+
+// An announced context has a deadline that passes before it is done, as that of
+// any context may for a moment.
+type announced struct {
+	context.Context
+	deadline time.Time
+}
+
+func (c announced) Deadline() (time.Time, bool) { return c.deadline, true }
 
 // An eventful context does something when it is found to be done.
 type eventful struct {
