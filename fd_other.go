@@ -12,7 +12,7 @@ import (
 // descriptor without waiting, and the connection's own methods are used.
 func descriptor(net.Conn) syscall.RawConn { return nil }
 
-func (s *BufferedSocket) poll(*call, *half) (int, error) { return 0, errors.ErrUnsupported }
+func (s *BufferedSocket) poll(*call, *half) error { return errors.ErrUnsupported }
 
 // isReset is for systems that report a reset only once.
 func isReset(error) bool { return false }

@@ -40,14 +40,14 @@ func descriptor(conn net.Conn) syscall.RawConn {
 	return raw
 }
 
-// poll moves bytes between the buffer of h and the descriptor: as many as one
-// read or write takes. It tries first and waits, with the deadline of the call
-// set, only if it must.
-func (s *BufferedSocket) poll(c *call, h *half) (int, error) {
+// poll moves h.moved bytes between the buffer of h and the descriptor: as many
+// as one read or write takes. It tries first and waits, with the deadline of the
+// call set, only if it must.
+func (s *BufferedSocket) poll(c *call, h *half) error {
 	for {
 		until, err := s.pace(c, h, true)
 		if err != nil {
-			return 0, err
+			return err
 		}
 		if until != probe {
 			s.watch(c, h)
@@ -56,19 +56,19 @@ func (s *BufferedSocket) poll(c *call, h *half) (int, error) {
 		err = s.unlockedTry(h)
 		switch {
 		case h.moved > 0:
-			return int(h.moved), nil
+			return nil
 		case h.closed:
-			return 0, errClosed
+			return errClosed
 		case h.moved == movedEOF:
-			return 0, io.EOF
+			return io.EOF
 		case h.moved < 0:
-			return 0, s.opError(h, os.NewSyscallError(s.opName(h), syscall.Errno(-h.moved)))
+			return s.opError(h, os.NewSyscallError(s.opName(h), syscall.Errno(-h.moved)))
 		case err == nil:
-			return 0, errTimeUp // it was a probe
+			return errTimeUp // it was a probe
 		case !s.isTimeout(c, h, err):
-			return 0, s.opError(h, errors.Unwrap(err))
+			return s.opError(h, errors.Unwrap(err))
 		case c.out || !c.expired():
-			return 0, errTimeUp // by the user's deadline
+			return errTimeUp // by the user's deadline
 		}
 	}
 }

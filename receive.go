@@ -796,7 +796,7 @@ func (s *BufferedSocket) fill(c *call) error {
 		return err
 	}
 	if s.recv.try != nil {
-		_, err := s.poll(c, &s.recv)
+		err := s.poll(c, &s.recv)
 		s.note(err, false)
 		return err
 	}

@@ -206,11 +206,10 @@ func (s *BufferedSocket) drain(c *call) (n int, err error) {
 	// A try may go beyond the goal, if another send has failed in the meantime.
 	goal := h.data.len()
 	for n < goal {
-		m, err := s.poll(c, h)
-		n = min(n+m, goal)
-		if err != nil {
+		if err := s.poll(c, h); err != nil {
 			return n, err
 		}
+		n = min(n+int(h.moved), goal)
 	}
 	return n, nil
 }
