@@ -278,6 +278,7 @@ func assertClosed(t *testing.T, err error) {
 	assert.ErrorIs(t, err, net.ErrClosed)
 	e, ok := err.(net.Error)
 	assert.True(t, ok && !e.Timeout(), "%T", err)
+	assert.ErrorContains(t, err, "bufsock: ")
 }
 
 func TestTimeoutDoesNotStartAgain(t *testing.T) {
