@@ -93,18 +93,17 @@ func (b *buffer) consume(n int) {
 	}
 }
 
-// reserve returns room for n bytes behind the queued ones, or for fewer if
-// that saves moving them, but never for less than half of n. What is written
-// there is added by commit.
+// reserve returns room for n bytes behind the queued ones. What is written there
+// is added by commit.
 func (b *buffer) reserve(n int) []byte {
 	if len(b.mem)-b.w < n && b.len() <= b.r {
 		b.w = copy(b.mem, b.bytes())
 		b.r = 0
 	}
-	if len(b.mem)-b.w < (n+1)/2 {
+	if len(b.mem)-b.w < n {
 		b.grow(n)
 	}
-	return b.mem[b.w:min(b.w+n, len(b.mem))]
+	return b.mem[b.w : b.w+n]
 }
 
 func (b *buffer) commit(n int) { b.w += n }
@@ -133,20 +132,19 @@ func (b *buffer) append(p []byte) {
 	b.w += copy(b.mem[b.w:], p)
 }
 
-// insert adds a copy of p behind the first at queued bytes. It neither moves
-// queued bytes within their memory nor gives that back, because a write to the
-// connection may be reading it.
-func (b *buffer) insert(at int, p []byte) {
-	if at == b.len() && len(b.mem)-b.w >= len(p) {
-		b.w += copy(b.mem[b.w:], p)
-		return
+// insert adds n bytes behind the first at queued ones, and returns where to write
+// them. It neither moves queued bytes within their memory nor gives that back,
+// because a write to the connection may be reading it.
+func (b *buffer) insert(at, n int) []byte {
+	if at < b.len() || len(b.mem)-b.w < n {
+		queued := b.bytes()
+		next := newBuffer(b.grown(n))
+		copy(next.mem, queued[:at])
+		next.w = at + copy(next.mem[at+n:], queued[at:])
+		b.swap(next)
 	}
-	queued := b.bytes()
-	next := newBuffer(b.grown(len(p)))
-	next.w = copy(next.mem, queued[:at])
-	next.w += copy(next.mem[next.w:], p)
-	next.w += copy(next.mem[next.w:], queued[at:])
-	b.swap(next)
+	b.w += n
+	return b.mem[b.r+at : b.r+at+n]
 }
 
 // grow makes room for n more bytes.

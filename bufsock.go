@@ -156,6 +156,7 @@
 package bufsock
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -309,7 +310,11 @@ type BufferedSocket struct {
 	user    atomic.Pointer[userDeadlines]
 	recv    half
 	send    half
-	end     error // what further reads return; guarded by recv
+	reset   atomic.Pointer[error] // what a send has met, if that is a reset
+
+	// Guarded by recv.
+	end        error // what further reads return
+	splitEnded bool  // there is no token behind the last one
 
 	readSize   int32
 	generation int32 // how often conn was changed
@@ -335,6 +340,7 @@ func NewBufferedSocket(conn net.Conn, opts ...Option) *BufferedSocket {
 	s.timeout.Store(int64(DefaultTimeout))
 	s.maxSize.Store(DefaultMaxSize)
 	s.configure("NewBufferedSocket", opts)
+	liftDeadlines(conn)
 	s.use(conn)
 	return s
 }
@@ -400,6 +406,16 @@ func (s *BufferedSocket) configure(op string, opts []Option) {
 	}
 }
 
+// liftDeadlines lifts the deadlines that were set on conn before, say for a
+// handshake. Of a type that is not known all but this is left to the first call.
+func liftDeadlines(conn net.Conn) {
+	switch conn.(type) {
+	case *net.TCPConn, *net.UnixConn, handshaker:
+		conn.SetReadDeadline(time.Time{}) // if that fails, so will the first call
+		conn.SetWriteDeadline(time.Time{})
+	}
+}
+
 // use puts the socket on conn. Nobody else may be using it.
 func (s *BufferedSocket) use(conn net.Conn) {
 	s.conn, s.raw = conn, descriptor(conn)
@@ -407,7 +423,8 @@ func (s *BufferedSocket) use(conn net.Conn) {
 	if s.raw != nil {
 		s.recv.try, s.send.try = s.tryRead, s.tryWrite
 	}
-	s.end = nil
+	s.end, s.splitEnded = nil, false
+	s.reset.Store(nil)
 	s.generation++
 	s.handshake = nil
 	if _, ok := conn.(handshaker); ok {
@@ -509,6 +526,9 @@ func (s *BufferedSocket) Close() error {
 	if gate != nil {
 		gate.close()
 	}
+	if _, ok := conn.(handshaker); ok {
+		conn.SetReadDeadline(past) // the farewell of TLS may take its time
+	}
 	return conn.Close()
 }
 
@@ -580,7 +600,7 @@ func (s *BufferedSocket) Upgrade(wrap func(net.Conn) (net.Conn, error)) error {
 	}
 	conn, err := wrap(s.conn)
 	if err != nil {
-		return err
+		return cmp.Or(s.recv.isClosed("Upgrade"), err)
 	}
 	if conn == nil {
 		return invalid("Upgrade", "the function returned neither a connection nor an error")
@@ -605,6 +625,8 @@ func (s *BufferedSocket) replaceConn(conn net.Conn) error {
 		if err := errors.Join(conn.SetReadDeadline(d.read), conn.SetWriteDeadline(d.write)); err != nil {
 			return err
 		}
+	} else {
+		liftDeadlines(conn)
 	}
 	s.use(conn)
 	return nil

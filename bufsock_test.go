@@ -456,6 +456,72 @@ func TestRecvSplitSeesTheEndOnlyAtTheEnd(t *testing.T) {
 	require.Equal(t, "abc", string(s.RecvBuffer()))
 }
 
+// commas is the bufio.SplitFunc of the examples of bufio: the last field comes
+// with ErrFinalToken, also if it is empty, and advances over nothing.
+func commas(data []byte, atEOF bool) (int, []byte, error) {
+	if i := bytes.IndexByte(data, ','); i >= 0 {
+		return i + 1, data[:i], nil
+	}
+	if !atEOF {
+		return 0, nil, nil
+	}
+	return 0, data, bufio.ErrFinalToken
+}
+
+// whole gives all that is left as a token, also if that is nothing.
+func whole(data []byte, atEOF bool) (int, []byte, error) {
+	if !atEOF {
+		return 0, nil, nil
+	}
+	return len(data), data, nil
+}
+
+func TestRecvSplitEndsWithTheFinalToken(t *testing.T) {
+	for name, tt := range map[string]struct {
+		stream string
+		split  bufio.SplitFunc
+		want   []string
+	}{
+		"a final token":            {"1,2,3", commas, []string{"1", "2", "3"}},
+		"an empty final token":     {"1,2,", commas, []string{"1", "2", ""}},
+		"nothing but a final one":  {"", commas, []string{""}},
+		"a token of no bytes":      {"", whole, []string{""}},
+		"the rest, and then none":  {"123", whole, []string{"123", ""}},
+		"what bufio ends with, no": {"1 2", bufio.ScanWords, []string{"1", "2"}},
+	} {
+		for _, w := range []*wire{segments(tt.stream), segments(strings.Split(tt.stream, "")...)} {
+			s := bufsock.NewBufferedSocket(w)
+			for _, want := range tt.want {
+				msg, err := s.RecvSplit(tt.split)
+				require.NoError(t, err, name)
+				require.NotNil(t, msg, name)
+				require.Equal(t, want, string(msg), name)
+			}
+			for range 2 {
+				dst := []byte("dst")
+				msg, err := s.RecvSplit(tt.split, bufsock.AppendTo(dst))
+				require.IsType(t, (*bufsock.ConnectionClosedError)(nil), err, name)
+				require.ErrorIs(t, err, io.EOF, name)
+				require.Equal(t, dst, msg, name)
+			}
+			require.NoError(t, s.Upgrade(func(net.Conn) (net.Conn, error) { return segments("4"), nil }))
+			msg, err := s.RecvSplit(commas)
+			require.NoError(t, err, "another connection has tokens of its own")
+			require.Equal(t, "4", string(msg))
+		}
+	}
+}
+
+// A split function may append to what it is shown, as it may in a Scanner.
+func TestRecvSplitCannotWriteToTheBuffer(t *testing.T) {
+	s := bufsock.NewBufferedSocket(segments("abcdEFGH"))
+	_, err := s.RecvSplit(func(data []byte, _ bool) (int, []byte, error) {
+		return 0, nil, errors.New(string(append(data, 'X')))
+	}, bufsock.WithMaxSize(4))
+	require.EqualError(t, err, "abcdX")
+	require.Equal(t, "abcdEFGH", string(s.RecvBuffer()))
+}
+
 func TestDiscardUntil(t *testing.T) {
 	tests := map[string]struct {
 		wire  []string
@@ -1279,45 +1345,42 @@ func TestDirectReadIsForLargeMessagesThatFit(t *testing.T) {
 	}
 }
 
-// How much each read asks of the connection: the read size, if moving what is
-// buffered makes room for it, or if not less than half of it fits.
-func TestReadsAskForAtLeastHalfTheReadSize(t *testing.T) {
+// Each read asks for the read size, whatever the buffer has room for.
+func TestReadsAskForTheReadSize(t *testing.T) {
 	// The buffer of a read size of up to 512 has 576 bytes.
-	tests := map[string]struct {
-		readSize, buffered, discarded int
-		asked                         int
-	}{
-		"all of it fits":                   {100, 400, 0, 100},
-		"exactly":                          {96, 480, 0, 96},
-		"the rest of the room":             {100, 500, 0, 76},
-		"half of it":                       {152, 500, 0, 76},
-		"less than half of it: grows":      {153, 500, 0, 153},
-		"the buffered bytes are the less":  {100, 500, 251, 100},
-		"the buffered bytes are as many":   {100, 500, 250, 100},
-		"the buffered bytes are the more":  {100, 500, 249, 76},
-		"enough room, so nothing is moved": {76, 500, 499, 76},
+	tests := map[string]struct{ readSize, buffered, discarded int }{
+		"it fits":                         {100, 400, 0},
+		"exactly":                         {96, 480, 0},
+		"most of it fits":                 {100, 500, 0},
+		"a byte of it fits":               {100, 575, 0},
+		"nothing fits":                    {96, 576, 0},
+		"the buffered bytes are the less": {100, 500, 251},
+		"the buffered bytes are as many":  {100, 500, 250},
+		"the buffered bytes are the more": {100, 500, 249},
+		"one byte is left":                {100, 500, 499},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			w := &wire{}
-			s := bufsock.NewBufferedSocket(w, bufsock.WithReadSize(tt.readSize))
 			content := make([]byte, tt.buffered)
 			for i := range content {
 				content[i] = byte(i)
 			}
+			w := &wire{}
 			for rest := content; len(rest) > 0; {
 				n := min(len(rest), tt.readSize)
 				w.reads = append(w.reads, read{data: string(rest[:n])})
 				rest = rest[n:]
 			}
+			s := bufsock.NewBufferedSocket(w, bufsock.WithReadSize(tt.readSize))
 			_, err := s.Peek(tt.buffered)
 			require.NoError(t, err)
 			_, err = s.Discard(tt.discarded)
 			require.NoError(t, err)
-			w.asked = nil
 			_, err = s.Peek(tt.buffered + 1)
 			require.ErrorIs(t, err, io.ErrUnexpectedEOF)
-			require.Equal(t, []int{tt.asked}, w.asked)
+			for _, n := range w.asked {
+				require.Equal(t, tt.readSize, n)
+			}
 			require.Equal(t, content[tt.discarded:], s.RecvBuffer())
 		})
 	}
@@ -1505,65 +1568,16 @@ type counting struct {
 func (c counting) Read(p []byte) (int, error)  { return c.count(p) }
 func (c counting) Write(p []byte) (int, error) { return c.count(p) }
 
-// A large buffer is given back for a small one when less than an eighth of it
-// is in use. What the next read asks for shows it: all of the read size, for
-// which a small one has to grow, or only what the large one has left.
-func TestLargeBuffersAreGivenBack(t *testing.T) {
-	tests := map[string]struct {
-		readSize, buffered, discarded int
-		asked                         int
-	}{
-		"less than an eighth of 1,179,648": {1 << 20, 200_000, 52_545, 1 << 20},
-		"an eighth of 1,179,648":           {1 << 20, 200_000, 52_544, 979_648},
-		"less than an eighth of 294,912":   {1 << 18, 60_000, 23_137, 1 << 18},
-		"an eighth of 294,912":             {1 << 18, 60_000, 23_136, 234_912},
-		"a small buffer":                   {1 << 17, 30_000, 12_000, 117_456},
-	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			content := strings.Repeat("0123456789", tt.buffered/10)
-			w := segments(content)
-			s := bufsock.NewBufferedSocket(w, bufsock.WithReadSize(tt.readSize))
-			_, err := s.Peek(tt.buffered)
-			require.NoError(t, err)
-			msg, err := s.RecvSize(tt.discarded)
-			require.NoError(t, err)
-			require.Equal(t, content[:tt.discarded], string(msg))
-			require.True(t, content[tt.discarded:] == string(s.RecvBuffer()))
-			w.asked = nil
-			_, err = s.RecvSize(tt.buffered)
-			require.ErrorIs(t, err, io.ErrUnexpectedEOF)
-			require.Equal(t, []int{tt.asked}, w.asked)
-			require.True(t, content[tt.discarded:] == string(s.RecvBuffer()))
-		})
-	}
-}
-
-// Bytes are not moved before they have to be: then reads find the room that
-// they have made.
-func TestBytesAreNotMovedForNothing(t *testing.T) {
-	part := strings.Repeat("x", 100)
-	w := segments(part, part, part, part, part)
-	s := bufsock.NewBufferedSocket(w, bufsock.WithReadSize(100)) // the buffer has 576 bytes
-	_, err := s.Peek(400)
-	require.NoError(t, err)
-	_, err = s.Discard(200)
-	require.NoError(t, err)
-	w.asked = nil
-	_, err = s.Peek(1000)
-	require.ErrorIs(t, err, io.ErrUnexpectedEOF)
-	require.Equal(t, []int{100, 76}, w.asked)
-}
-
-// Buffers of up to 128 MiB have an eighth more, larger ones have no more than
-// they must.
-func TestLargestPooledBuffer(t *testing.T) {
-	for readSize, second := range map[int]int{1 << 27: 1 << 27, 1<<27 + 1: 1 << 27} {
+// Reads may ask for more than a buffer from a pool has.
+func TestLargestReadSizes(t *testing.T) {
+	for _, readSize := range []int{1 << 27, 1<<27 + 1} {
 		w := segments("a")
 		s := bufsock.NewBufferedSocket(w, bufsock.WithReadSize(readSize))
 		_, err := s.RecvSize(2)
 		require.ErrorIs(t, err, io.ErrUnexpectedEOF)
-		require.Equal(t, []int{readSize, second}, w.asked)
+		require.Equal(t, []int{readSize, readSize}, w.asked)
+		require.Equal(t, "a", string(s.RecvBuffer()))
+		require.NoError(t, s.Close())
 	}
 }
 

@@ -929,6 +929,50 @@ func TestUpgradeHandsTheDeadlinesOn(t *testing.T) {
 
 // An Upgrade that fails leaves the new connection to the function's author,
 // unless the socket was closed in the meantime.
+// What Close does to the connection is not what Upgrade failed by.
+func TestUpgradeThatIsClosedSaysSo(t *testing.T) {
+	s := bufsock.NewBufferedSocket(segments())
+	assertClosed(t, s.Upgrade(func(net.Conn) (net.Conn, error) {
+		require.NoError(t, s.Close())
+		return nil, io.ErrClosedPipe
+	}))
+}
+
+// Deadlines that were set on a connection for a handshake do not stay.
+func TestDeadlinesOfAConnectionBeforeAreLifted(t *testing.T) {
+	stale := time.Unix(1, 0)
+	for _, transport := range transports {
+		if transport.name == "Pipe" {
+			continue // its first receive with a timeout lifts them
+		}
+		for name, wrap := range map[string]func(conn net.Conn) *bufsock.BufferedSocket{
+			"NewBufferedSocket": func(conn net.Conn) *bufsock.BufferedSocket { return bufsock.NewBufferedSocket(conn) },
+			"Upgrade": func(conn net.Conn) *bufsock.BufferedSocket {
+				s := bufsock.NewBufferedSocket(segments())
+				require.NoError(t, s.Upgrade(func(net.Conn) (net.Conn, error) { return conn, nil }))
+				return s
+			},
+		} {
+			t.Run(transport.name+" "+name, func(t *testing.T) {
+				local, remote := transport.pair(t)
+				require.NoError(t, local.SetDeadline(stale))
+				s := wrap(local)
+				_, err := s.Send([]byte("x"))
+				require.NoError(t, err)
+				_, err = s.Write([]byte("x"))
+				require.NoError(t, err)
+				_, err = remote.Write([]byte("abc"))
+				require.NoError(t, err)
+				_, err = s.Recv(1, bufsock.WithTimeout(bufsock.NoTimeout))
+				require.NoError(t, err)
+				n, err := s.Read(make([]byte, 2))
+				require.NoError(t, err)
+				require.Equal(t, 2, n)
+			})
+		}
+	}
+}
+
 func TestUpgradeClosesTheNewConnectionOnlyOfAClosedSocket(t *testing.T) {
 	local, _ := pipePair(t)
 	closed := false
@@ -954,6 +998,47 @@ type shaker struct {
 }
 
 func (s shaker) HandshakeContext(ctx context.Context) error { return s.shake(ctx) }
+
+// Close ends a receive at once, though the farewell of TLS takes its time.
+func TestCloseEndsAReceiveBeforeTheFarewell(t *testing.T) {
+	local, remote := net.Pipe()
+	defer remote.Close()
+	release := make(chan struct{})
+	conn := &hooked{Conn: local, closed: func() error { <-release; return local.Close() }}
+	s := bufsock.NewBufferedSocket(shaker{conn, func(context.Context) error { return nil }})
+	go remote.Write([]byte("x"))
+	_, err := s.Recv(1)
+	require.NoError(t, err)
+	received, closed := make(chan error), make(chan error)
+	go func() { _, err := s.Read(make([]byte, 1)); received <- err }()
+	go func() { closed <- s.Close() }()
+	assertClosed(t, <-received)
+	close(release)
+	require.NoError(t, <-closed)
+}
+
+// A handshake that panics leaves the bytes of its send in the buffer, however
+// many.
+func TestSendsThatPanicKeepTheirBytes(t *testing.T) {
+	for _, size := range []int{10, 1 << 20} {
+		s := bufsock.NewBufferedSocket(shaker{segments(), func(context.Context) error { panic("handshake") }})
+		require.NoError(t, s.Buffer([]byte("buffered ")))
+		require.PanicsWithValue(t, "handshake", func() { s.Send(make([]byte, size)) })
+		require.Equal(t, "buffered "+string(make([]byte, size)), string(s.SendBuffer()))
+	}
+	// Of a panic in the middle, what has been sent is known.
+	writes := 0
+	s := bufsock.NewBufferedSocket(counting{count: func(p []byte) (int, error) {
+		if writes++; writes == 2 {
+			panic("write")
+		}
+		return len(p), nil
+	}})
+	require.NoError(t, s.Buffer([]byte("buffered ")))
+	large := bytes.Repeat([]byte("x"), 100_000)
+	require.PanicsWithValue(t, "write", func() { s.Send(large) })
+	require.True(t, string(large) == string(s.SendBuffer()))
+}
 
 // Close ends the wait for another call's handshake, even if it does not end
 // the handshake.
@@ -1118,6 +1203,31 @@ func TestCopiesHoldTheTurn(t *testing.T) {
 }
 
 // What ReadFrom cannot send before it begins it does not take from the reader.
+// A send that fails in the queue while ReadFrom sends the buffer is sent, too,
+// before what is copied: what a try has begun of it must not be torn apart.
+func TestReadFromSendsWhatWasKeptInTheMeantime(t *testing.T) {
+	const size = 4 << 20 // more than the kernel takes
+	sockets(t, func(t *testing.T, local, remote net.Conn) {
+		require.NoError(t, local.(interface{ SetWriteBuffer(int) error }).SetWriteBuffer(64<<10))
+		require.NoError(t, remote.(interface{ SetReadBuffer(int) error }).SetReadBuffer(64<<10))
+		s := bufsock.NewBufferedSocket(local, bufsock.WithTimeout(time.Minute))
+		require.NoError(t, s.Buffer(bytes.Repeat([]byte("a"), size)))
+		copied := make(chan error)
+		go func() { _, err := s.ReadFrom(strings.NewReader("copied")); copied <- err }()
+		_, err := remote.Read(make([]byte, 1)) // it is under way
+		require.NoError(t, err)
+		_, err = s.Send(bytes.Repeat([]byte("b"), size), bufsock.WithTimeout(bufsock.NonBlocking))
+		require.ErrorIs(t, err, bufsock.ErrWouldBlock)
+		got := make([]byte, 2*size-1+len("copied"))
+		_, err = io.ReadFull(remote, got)
+		require.NoError(t, err)
+		require.NoError(t, <-copied)
+		require.Equal(t, "copied", string(got[2*size-1:]))
+		require.Equal(t, size-1, bytes.Count(got[:size-1], []byte("a")))
+		require.Equal(t, size, bytes.Count(got[size-1:2*size-1], []byte("b")))
+	})
+}
+
 func TestReadFromTakesNothingIfTheBufferCannotBeSent(t *testing.T) {
 	boom := errors.New("boom")
 	w := &wire{limits: []int{1}, err: boom}

@@ -5,6 +5,7 @@ package bufsock_test
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -81,6 +82,40 @@ func TestResetIsNotAnEnd(t *testing.T) {
 		require.ErrorIs(t, err, syscall.ECONNRESET, "the kernel would say io.EOF the second time")
 	}
 	require.Equal(t, "abc", string(s.RecvBuffer()))
+}
+
+// Nor is it for receives after a send has met it: a kernel reports it once.
+func TestResetThatASendMetIsNotAnEnd(t *testing.T) {
+	for name, send := range map[string]func(s *bufsock.BufferedSocket) error{
+		"Send":    func(s *bufsock.BufferedSocket) error { _, err := s.Send([]byte("x")); return err },
+		"of much": func(s *bufsock.BufferedSocket) error { _, err := s.Send(make([]byte, 100_000)); return err },
+		"Write":   func(s *bufsock.BufferedSocket) error { _, err := s.Write([]byte("x")); return err },
+	} {
+		t.Run(name, func(t *testing.T) {
+			local, remote := tcpPair(t)
+			s := bufsock.NewBufferedSocket(local)
+			_, err := remote.Write([]byte("half of a mess"))
+			require.NoError(t, err)
+			require.NoError(t, remote.(*net.TCPConn).SetLinger(0))
+			require.NoError(t, remote.Close())
+			for err == nil {
+				err = send(s)
+			}
+			require.ErrorIs(t, err, syscall.ECONNRESET)
+			for range 2 {
+				msg, err := s.RecvClose()
+				require.ErrorIs(t, err, syscall.ECONNRESET)
+				require.Empty(t, msg)
+				_, err = s.RecvUntil(lf)
+				require.ErrorIs(t, err, syscall.ECONNRESET)
+			}
+			n, err := s.Read(make([]byte, 100))
+			require.NoError(t, err)
+			require.Equal(t, 14, n)
+			_, err = s.Read(make([]byte, 100))
+			require.ErrorIs(t, err, syscall.ECONNRESET)
+		})
+	}
 }
 
 func TestSyscallConn(t *testing.T) {
@@ -336,6 +371,25 @@ func TestBytesThatArriveAtTheLastMomentWin(t *testing.T) {
 			require.NoError(t, err)
 		}
 	})
+}
+
+// Bytes that have arrived win over a cancellation, in however many records, and
+// also if the handshake was done before the connection was wrapped.
+func TestArrivedRecordsWinOverTheContext(t *testing.T) {
+	local, remote := tlsPair(t)
+	s := bufsock.NewBufferedSocket(local)
+	for _, record := range []string{"a ", "li", "ne", "\n"} {
+		_, err := remote.Write([]byte(record))
+		require.NoError(t, err)
+	}
+	awaitReadable(t, local.(*tls.Conn).NetConn())
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	msg, err := s.RecvUntil(lf, bufsock.WithContext(ctx))
+	require.NoError(t, err)
+	require.Equal(t, "a line", string(msg))
+	_, err = s.RecvUntil(lf, bufsock.WithContext(ctx))
+	require.ErrorIs(t, err, context.Canceled)
 }
 
 // awaitReadable returns when the kernel holds bytes for conn.

@@ -7,6 +7,7 @@ package bufsock_test
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"io"
 	"net"
 	"runtime"
@@ -352,6 +353,34 @@ func TestMemoryGoesWithTheBytes(t *testing.T) {
 	runtime.KeepAlive(s)
 }
 
+// A large buffer is given back for a small one when less than an eighth of it
+// is in use.
+func TestLargeBuffersAreGivenBack(t *testing.T) {
+	tests := map[string]struct{ readSize, buffered, discarded, kept int }{
+		"less than an eighth of 1,179,648": {1 << 20, 200_000, 52_545, 294_912},
+		"an eighth of 1,179,648":           {1 << 20, 200_000, 52_544, 1_179_648},
+		"less than an eighth of 294,912":   {1 << 18, 60_000, 23_137, 73_728},
+		"an eighth of 294,912":             {1 << 18, 60_000, 23_136, 294_912},
+		"a small buffer":                   {1 << 17, 30_000, 12_000, 147_456},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			content := strings.Repeat("0123456789", tt.buffered/10)
+			into := bufsock.AppendTo(make([]byte, 0, tt.buffered))
+			w := segments(content)
+			before := heap()
+			s := bufsock.NewBufferedSocket(w, bufsock.WithReadSize(tt.readSize))
+			_, err := s.Peek(tt.buffered, into)
+			require.NoError(t, err)
+			_, err = s.RecvSize(tt.discarded, into)
+			require.NoError(t, err)
+			require.InDelta(t, tt.kept, grown(before), 20_000)
+			require.True(t, content[tt.discarded:] == string(s.RecvBuffer()))
+			runtime.KeepAlive(into)
+		})
+	}
+}
+
 // Buffering costs memory in proportion to what is buffered, and time, too: the
 // bytes are moved a few times each and not with every call.
 func TestBufferingIsLinear(t *testing.T) {
@@ -383,6 +412,24 @@ func TestKeepingPiecesIsLinear(t *testing.T) {
 	require.Less(t, allocated(func() {
 		_, err := s.SendBuffers(pieces)
 		require.Equal(t, io.ErrClosedPipe, err)
+	}), uint64(8*n*size))
+	require.Len(t, s.SendBuffer(), n*size)
+
+	// Also if another send has failed in the queue behind it.
+	local, remote := net.Pipe()
+	defer remote.Close()
+	s = bufsock.NewBufferedSocket(local)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	failed := make(chan error)
+	require.Less(t, allocated(func() {
+		go func() { _, err := s.SendBuffers(pieces, bufsock.WithContext(ctx)); failed <- err }()
+		_, err := remote.Read(make([]byte, 1)) // it is under way
+		require.NoError(t, err)
+		_, err = s.Send([]byte("x"), bufsock.WithTimeout(bufsock.NonBlocking))
+		require.ErrorIs(t, err, bufsock.ErrWouldBlock)
+		cancel()
+		require.ErrorIs(t, <-failed, context.Canceled)
 	}), uint64(8*n*size))
 	require.Len(t, s.SendBuffer(), n*size)
 }

@@ -233,8 +233,7 @@ func (ns *NetstringSocket) WriteNetstring(payload []byte, opts ...Option) error 
 		return &NetstringMessageTooLongError{int64(len(payload)), c.max, c.op, 0}
 	}
 	var header [maxDigits + 1]byte
-	_, err := ns.s.sendAll(&c, appendHeader(header[:0], len(payload)), [][]byte{payload, comma})
-	return err
+	return ns.s.sendAll(&c, appendHeader(header[:0], len(payload)), [][]byte{payload, comma})
 }
 
 var comma = []byte{','}

@@ -316,6 +316,9 @@ func (m *matcher) isKey(key []byte) bool {
 // without a lock but in the turn of this call, so it must not receive from the
 // socket itself. If it panics, nothing is consumed.
 //
+// At the end of the stream a token that comes with [bufio.ErrFinalToken], or when
+// no byte is left, is the last, and what is left is consumed with it.
+//
 // If there is no token in the first max-size bytes RecvSplit returns a
 // *MessageTooLongError; if the stream ends without one, a
 // *ConnectionClosedError; if split returns an error, that error, and
@@ -334,6 +337,12 @@ func (s *BufferedSocket) RecvSplit(split bufio.SplitFunc, opts ...Option) ([]byt
 	h := &s.recv
 	err := s.enter(&c, h)
 	defer s.leave(&c, h)
+	if c.until == never && c.timeout > 0 {
+		c.until = now().plus(c.timeout) // split may take its time
+	}
+	if err == nil && s.splitEnded {
+		return c.dst, s.explain(&c, h, io.EOF, want{kind: wantToken})
+	}
 	skipped := 0
 	for ; err == nil; err = s.fill(&c) {
 		msg, err := s.nextToken(&c, split, false, &skipped)
@@ -360,11 +369,19 @@ func (s *BufferedSocket) RecvSplit(split bufio.SplitFunc, opts ...Option) ([]byt
 func (s *BufferedSocket) nextToken(c *call, split bufio.SplitFunc, atEOF bool, skipped *int) (msg []byte, err error) {
 	h := &s.recv
 	data := h.data.bytes()
-	data = data[:min(len(data), c.limit())]
-	for *skipped < len(data) || atEOF {
+	if data == nil {
+		data = []byte{} // as split may return it as an empty token
+	}
+	n := min(len(data), c.limit())
+	data = data[:n:n] // what split appends must not overwrite the bytes behind
+	for *skipped < n || atEOF {
 		advance, token, err := s.unlockedSplit(c, split, data[*skipped:], atEOF)
-		if err == bufio.ErrFinalToken && token != nil {
+		final := err == bufio.ErrFinalToken && token != nil
+		if final {
 			err = nil
+		}
+		if final && atEOF {
+			advance = n - *skipped
 		}
 		switch {
 		case h.closed:
@@ -377,6 +394,7 @@ func (s *BufferedSocket) nextToken(c *call, split bufio.SplitFunc, atEOF bool, s
 			return c.dst, fmt.Errorf("bufsock: %s: %w", c.op, bufio.ErrAdvanceTooFar)
 		case token != nil:
 			msg := c.deliver(token)
+			s.splitEnded = atEOF && (final || *skipped == n)
 			h.data.consume(*skipped + advance)
 			return msg, nil
 		case advance == 0:
@@ -796,9 +814,7 @@ func (s *BufferedSocket) fill(c *call) error {
 		return err
 	}
 	if s.recv.try != nil {
-		err := s.poll(c, &s.recv)
-		s.note(err, false)
-		return err
+		return s.note(s.poll(c, &s.recv), false)
 	}
 	n, err := s.receive(c, s.recv.space(int(s.readSize)))
 	if n > 0 {
@@ -842,7 +858,7 @@ func (s *BufferedSocket) receive(c *call, p []byte) (int, error) {
 		if err == errClosed {
 			return 0, err
 		}
-		s.note(err, n > 0)
+		err = s.note(err, n > 0)
 		if n > 0 {
 			return n, nil
 		}
@@ -854,12 +870,16 @@ func (s *BufferedSocket) receive(c *call, p []byte) (int, error) {
 }
 
 // note keeps the error of a read for later if bytes came with it, or if every
-// further read must meet it, too: after a reset a kernel goes on to report a
-// regular end of the stream.
-func (s *BufferedSocket) note(err error, later bool) {
+// further read must meet it, too. After a reset a kernel reports a regular end of
+// the stream, also if it was a send that has met the reset.
+func (s *BufferedSocket) note(err error, later bool) error {
+	if reset := s.reset.Load(); reset != nil && err == io.EOF {
+		err = *reset
+	}
 	if err != nil && err != errTimeUp && (later || isFinal(err)) {
 		s.end = err
 	}
+	return err
 }
 
 // ended returns the error that was kept.

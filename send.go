@@ -31,7 +31,8 @@ func (s *BufferedSocket) Send(data []byte, opts ...Option) (int, error) {
 	if err := c.prepare(s, opts, optWait); err != nil {
 		return 0, err
 	}
-	return s.sendAll(&c, nil, [][]byte{data})
+	err := s.sendAll(&c, nil, [][]byte{data})
+	return c.sent, err
 }
 
 // SendBuffers is [BufferedSocket.Send] for data in pieces, which are sent in
@@ -41,7 +42,8 @@ func (s *BufferedSocket) SendBuffers(bufs [][]byte, opts ...Option) (int, error)
 	if err := c.prepare(s, opts, optWait); err != nil {
 		return 0, err
 	}
-	return s.sendAll(&c, nil, bufs)
+	err := s.sendAll(&c, nil, bufs)
+	return c.sent, err
 }
 
 // Buffer adds a copy of data to the send buffer, which the next Send, Flush or
@@ -77,7 +79,7 @@ func (s *BufferedSocket) Flush(opts ...Option) error {
 	err := s.enter(&c, h)
 	defer s.leave(&c, h)
 	if err == nil {
-		_, err = s.drain(&c)
+		err = s.drain(&c)
 	}
 	return s.explain(&c, h, err, want{})
 }
@@ -96,30 +98,29 @@ func (s *BufferedSocket) Write(p []byte) (int, error) {
 	h := &s.send
 	err := s.enter(&c, h)
 	defer s.leave(&c, h)
-	n := 0
+	before := h.data.len()
 	if err == nil {
 		var pieces [][]byte
 		if len(p) > 0 {
 			pieces = [][]byte{p}
 		}
-		before := h.data.len()
-		n, err = s.transmit(&c, pieces)
-		n = max(n-before, 0)
+		err = s.transmit(&c, pieces)
 	}
-	return n, s.explainConn(&c, h, err)
+	return max(c.sent-before, 0), s.explainConn(&c, h, err)
 }
 
 // ReadFrom implements [io.ReaderFrom]: it sends the send buffer and then what r
 // returns until its end. To TCP and Unix sockets the kernel copies where it
-// can. Only the write deadline bounds it; other sends wait while r is read. If
-// it fails, what was taken from r and not sent is not kept.
+// can. Only the write deadline bounds it, but neither that nor Close ends a read
+// of r; other sends wait while r is read. If it fails, what was taken from r and
+// not sent is not kept.
 func (s *BufferedSocket) ReadFrom(r io.Reader) (int64, error) {
 	c := call{request: request{op: "ReadFrom", timeout: NoTimeout}}
 	h := &s.send
 	err := s.enter(&c, h)
 	defer s.leave(&c, h)
-	if err == nil {
-		_, err = s.drain(&c)
+	for err == nil && h.data.len() > 0 { // not only what was there at first
+		err = s.drain(&c)
 	}
 	if err == nil && s.handshake != nil {
 		err = s.begin(&c, h)
@@ -132,18 +133,17 @@ func (s *BufferedSocket) ReadFrom(r io.Reader) (int64, error) {
 
 // sendAll sends the send buffer, the header and the pieces. Of the pieces it
 // keeps what it could not send; the header is copied in any case.
-func (s *BufferedSocket) sendAll(c *call, header []byte, pieces [][]byte) (n int, err error) {
+func (s *BufferedSocket) sendAll(c *call, header []byte, pieces [][]byte) error {
 	h := &s.send
-	err = s.enter(c, h)
+	err := s.enter(c, h)
 	defer s.leave(c, h)
 	if err != nil {
-		h.keep(h.data.len(), header, 0)
-		h.keepAll(h.data.len(), pieces, 0)
-		return 0, s.explain(c, h, err, want{})
+		h.keep(h.data.len(), [][]byte{header}, 0)
+		h.keep(h.data.len(), pieces, 0)
+		return s.explain(c, h, err, want{})
 	}
 	h.add(header)
-	before := h.data.len()
-	size := before
+	size := h.data.len()
 	for _, p := range pieces {
 		size += len(p)
 	}
@@ -155,12 +155,11 @@ func (s *BufferedSocket) sendAll(c *call, header []byte, pieces [][]byte) (n int
 		for _, p := range pieces {
 			h.add(p)
 		}
-		n, err = s.drain(c)
+		err = s.drain(c)
 	} else {
-		n, err = s.transmit(c, pieces)
-		h.keepAll(max(before-n, 0), pieces, max(n-before, 0))
+		err = s.transmitOrKeep(c, pieces)
 	}
-	return n, s.explain(c, h, err, want{})
+	return s.explain(c, h, err, want{})
 }
 
 // add appends a copy of p to the buffer. The caller has the turn.
@@ -174,72 +173,80 @@ func (h *half) add(p []byte) {
 	h.data.append(p)
 }
 
-// keep adds a copy of p, without its first sent bytes, behind the first at
-// bytes of the buffer. Another call may have the turn, and be writing the bytes
-// that are there.
-func (h *half) keep(at int, p []byte, sent int) {
-	if h.closed || sent >= len(p) {
+// keep adds a copy of the pieces, without their first sent bytes, behind the
+// first at bytes of the buffer. Another call may have the turn, and be writing
+// the bytes that are there.
+func (h *half) keep(at int, pieces [][]byte, sent int) {
+	unsent := -sent
+	for _, p := range pieces {
+		unsent += len(p)
+	}
+	if h.closed || unsent <= 0 {
 		return
 	}
-	p = p[sent:]
 	if h.data == nil {
-		h.data = newBuffer(len(p))
+		h.data = newBuffer(unsent)
 	}
-	h.data.insert(at, p)
-}
-
-// keepAll is keep for pieces, of which the first sent bytes are left out.
-func (h *half) keepAll(at int, pieces [][]byte, sent int) {
+	space := h.data.insert(at, unsent)
 	for _, p := range pieces {
-		h.keep(at, p, sent)
-		at += max(len(p)-sent, 0)
-		sent = max(sent-len(p), 0)
+		n := min(sent, len(p))
+		sent -= n
+		space = space[copy(space, p[n:]):]
 	}
 }
 
-// drain sends what is in the send buffer now, and returns how much was sent.
-func (s *BufferedSocket) drain(c *call) (n int, err error) {
+// drain sends what is in the send buffer now.
+func (s *BufferedSocket) drain(c *call) error {
 	h := &s.send
 	if h.try == nil {
 		return s.transmit(c, nil)
 	}
 	// A try may go beyond the goal, if another send has failed in the meantime.
-	goal := h.data.len()
-	for n < goal {
+	goal := c.sent + h.data.len()
+	for c.sent < goal {
 		if err := s.poll(c, h); err != nil {
-			return n, err
+			return err
 		}
-		n = min(n+int(h.moved), goal)
+		c.sent = min(c.sent+int(h.moved), goal)
 	}
-	return n, nil
+	return nil
+}
+
+// transmitOrKeep is transmit that adds to the send buffer what it could not
+// send of the pieces, also if the connection panics.
+func (s *BufferedSocket) transmitOrKeep(c *call, pieces [][]byte) error {
+	before := s.send.data.len()
+	defer func() { s.send.keep(max(before-c.sent, 0), pieces, max(c.sent-before, 0)) }()
+	return s.transmit(c, pieces)
 }
 
 // transmit sends the send buffer and the pieces through the connection's own
-// methods, and returns how many bytes were sent of both. Those of the buffer
-// are consumed.
-func (s *BufferedSocket) transmit(c *call, pieces [][]byte) (n int, err error) {
+// methods. What was sent of the buffer is consumed.
+func (s *BufferedSocket) transmit(c *call, pieces [][]byte) error {
 	h := &s.send
 	head := h.data.len()
 	if takesVector(s.conn) && (head > 0 && len(pieces) > 0 || len(pieces) > 1) {
-		n, err = s.transmitVector(c, pieces)
+		n, err := s.transmitVector(c, pieces)
+		c.sent += n
 		h.consume(min(n, head))
-		return n, err
+		return err
 	}
 	if head > 0 {
-		n, err = s.transmitOne(c, h.data.bytes())
+		n, err := s.transmitOne(c, h.data.bytes())
 		h.consume(n)
+		if err != nil {
+			return err
+		}
 	}
 	for _, p := range pieces {
-		if err != nil {
-			break
+		if len(p) == 0 {
+			continue
 		}
-		if len(p) > 0 {
-			var m int
-			m, err = s.transmitOne(c, p)
-			n += m
+		if _, err := s.transmitOne(c, p); err != nil {
+			return err
 		}
 	}
-	return n, err
+	return nil
 }
 
 func (h *half) consume(n int) {
@@ -250,6 +257,7 @@ func (h *half) consume(n int) {
 
 func (s *BufferedSocket) transmitOne(c *call, p []byte) (int, error) {
 	n, err := s.transfer(c, &s.send, p)
+	c.sent += n
 	if n < len(p) && err == nil {
 		err = io.ErrShortWrite
 	}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"reflect"
 	"sync"
 	"time"
 )
@@ -174,9 +175,11 @@ type call struct {
 	until  instant // when the call must end; never until the clock has been read
 	turn   bool    // the half is busy with this call
 	tried  bool    // the connection has been asked
+	found  bool    // and had something, though the time was up
 	probes int     // how often the descriptor has been tried without waiting
 	out    bool    // the time is up: nothing is left but one last try
 	cause  error   // the connection's own timeout error
+	sent   int     // how many bytes a send has sent so far
 
 	stop  func() bool   // ends the watch over ctx
 	fired chan struct{} // closed when the watch has fired
@@ -331,8 +334,8 @@ const (
 //
 //	time left    until the end of the call's time
 //	NonBlocking  probe where that can be done, else wait for the grace
-//	time up      the same, as long as probes find something, or else only
-//	             if the connection has not been asked yet
+//	time up      the same, if the connection has not been asked yet, and as
+//	             long as such tries find something
 func (s *BufferedSocket) pace(c *call, h *half, probing bool) (instant, error) {
 	c.turn, h.busy = true, true
 	if !c.out && c.expired() {
@@ -344,7 +347,7 @@ func (s *BufferedSocket) pace(c *call, h *half, probing bool) (instant, error) {
 		return c.probe()
 	}
 	switch {
-	case c.out && c.tried:
+	case c.out && c.tried && (!c.found || now() >= c.until):
 		return 0, errTimeUp
 	case c.until == never && c.timeout == 0:
 		c.until = now().plus(grace)
@@ -436,7 +439,7 @@ func (s *BufferedSocket) begin(c *call, h *half) error {
 	if err != nil {
 		return err
 	}
-	if s.handshake != nil {
+	if s.handshake != nil && !s.userDeadlinePassed(h) {
 		if err := s.shakeHands(c, h); err != nil {
 			if e, ok := errors.AsType[net.Error](err); ok && e.Timeout() && s.userDeadlinePassed(h) {
 				c.cause, err = err, errTimeUp
@@ -455,7 +458,19 @@ func (s *BufferedSocket) begin(c *call, h *half) error {
 // A handshaker is a connection that does a handshake before it transfers bytes,
 // in both directions: a *tls.Conn.
 type handshaker interface {
+	net.Conn
 	HandshakeContext(context.Context) error
+}
+
+// hasShakenHands reports whether a *tls.Conn has done its handshake. To ask it
+// in its own terms would burden programs without TLS with all of crypto/tls.
+func hasShakenHands(conn handshaker) bool {
+	state := reflect.ValueOf(conn).MethodByName("ConnectionState")
+	if !state.IsValid() || state.Type().NumIn() != 0 || state.Type().NumOut() != 1 {
+		return false
+	}
+	complete := reflect.Indirect(state.Call(nil)[0]).FieldByName("HandshakeComplete")
+	return complete.IsValid() && complete.Bool()
 }
 
 // shakeHands does the handshake if it is due. The deadline of one direction
@@ -478,7 +493,7 @@ func (s *BufferedSocket) shakeHands(c *call, h *half) error {
 	if err != nil || gate.moved > 0 {
 		return err
 	}
-	if c.canceled() {
+	if c.canceled() && !hasShakenHands(conn) {
 		return errTimeUp // a handshake begun now would only end the session
 	}
 	ctx := c.ctx
@@ -538,7 +553,7 @@ func (s *BufferedSocket) unlockedCopy(c *call, h *half, w io.Writer, r io.Reader
 
 // judge looks at what the connection returned for a transfer of size bytes.
 func (s *BufferedSocket) judge(c *call, h *half, n, size int, err error) (int, error) {
-	c.tried = true
+	c.tried, c.found = true, c.out && n > 0
 	switch {
 	case n < 0 || n > size:
 		return 0, errors.New("bufsock: " + c.op + ": the connection returned an impossible count")
@@ -583,6 +598,10 @@ func (s *BufferedSocket) explain(c *call, h *half, err error, w want) error {
 		return &ConnectionClosedError{c.op, n, endOfStream(n > 0), w}
 	case errTimeUp:
 		return c.timeUp(n, w)
+	}
+	if h == &s.send && s.raw != nil && isReset(err) {
+		reset := err // which err itself, on the heap in every call, is not to be
+		s.reset.Store(&reset)
 	}
 	return err
 }

@@ -310,6 +310,28 @@ func TestTimeoutDoesNotStartAgain(t *testing.T) {
 }
 
 // A peer that drains slowly is the same for sends: one deadline for the whole.
+// The time that a split function takes counts, from its first call on.
+func TestTimeoutCoversTheSplitFunction(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		local, remote := net.Pipe()
+		defer remote.Close()
+		s := bufsock.NewBufferedSocket(local)
+		go remote.Write([]byte("a"))
+		_, err := s.Peek(1)
+		require.NoError(t, err)
+		d, err := elapsed(func() error {
+			_, err := s.RecvSplit(func([]byte, bool) (int, []byte, error) {
+				time.Sleep(300 * time.Millisecond)
+				return 0, nil, nil
+			}, bufsock.WithTimeout(400*time.Millisecond))
+			return err
+		})
+		require.IsType(t, (*bufsock.TimeoutError)(nil), err)
+		require.Equal(t, 400*time.Millisecond, d)
+		s.Close()
+	})
+}
+
 func TestTimeoutCoversPartialWrites(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		local, remote := net.Pipe()

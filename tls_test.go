@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/bufsock/bufsock"
 	"github.com/stretchr/testify/require"
 )
 
@@ -51,4 +52,22 @@ func tlsPair(t testing.TB) (net.Conn, net.Conn) {
 	require.NoError(t, client.Handshake())
 	require.NoError(t, <-handshake)
 	return client, server
+}
+
+// A handshake that begins after a deadline would only end the session.
+func TestHandshakeIsNotBegunAfterADeadline(t *testing.T) {
+	a, b := tcpPair(t)
+	serverConfig, clientConfig := tlsConfigs()
+	s := bufsock.NewBufferedSocket(tls.Client(a, clientConfig))
+	server := tls.Server(b, serverConfig)
+	go server.Write([]byte("hello"))
+	require.NoError(t, s.SetDeadline(time.Unix(1, 0)))
+	_, err := s.Recv(5)
+	require.IsType(t, (*bufsock.TimeoutError)(nil), err)
+	_, err = s.Send([]byte("x"))
+	require.IsType(t, (*bufsock.TimeoutError)(nil), err)
+	require.NoError(t, s.SetDeadline(time.Time{}))
+	msg, err := s.Recv(5)
+	require.NoError(t, err)
+	require.Equal(t, "hello", string(msg))
 }
