@@ -1001,20 +1001,20 @@ func (s shaker) HandshakeContext(ctx context.Context) error { return s.shake(ctx
 
 // Close ends a receive at once, though the farewell of TLS takes its time.
 func TestCloseEndsAReceiveBeforeTheFarewell(t *testing.T) {
-	local, remote := net.Pipe()
-	defer remote.Close()
-	release := make(chan struct{})
-	conn := &hooked{Conn: local, closed: func() error { <-release; return local.Close() }}
-	s := bufsock.NewBufferedSocket(shaker{conn, func(context.Context) error { return nil }})
-	go remote.Write([]byte("x"))
-	_, err := s.Recv(1)
-	require.NoError(t, err)
-	received, closed := make(chan error), make(chan error)
-	go func() { _, err := s.Read(make([]byte, 1)); received <- err }()
-	go func() { closed <- s.Close() }()
-	assertClosed(t, <-received)
-	close(release)
-	require.NoError(t, <-closed)
+	synctest.Test(t, func(t *testing.T) {
+		local, remote := net.Pipe()
+		release := make(chan struct{})
+		conn := &hooked{Conn: local, closed: func() error { <-release; return local.Close() }}
+		s := bufsock.NewBufferedSocket(shaker{conn, func(context.Context) error { return nil }})
+		received, closed := make(chan error), make(chan error)
+		go func() { _, err := s.Read(make([]byte, 1)); received <- err }()
+		synctest.Wait()
+		go func() { closed <- s.Close() }()
+		assertClosed(t, <-received)
+		close(release)
+		require.NoError(t, <-closed)
+		remote.Close()
+	})
 }
 
 // A handshake that panics leaves the bytes of its send in the buffer, however
