@@ -8,7 +8,8 @@ import (
 
 // A buffer is a queue of bytes in one piece of memory: they are added behind w
 // and taken from r. Memory of up to 128 MiB comes from a pool and goes back to
-// it; none of it is ever handed to a caller.
+// it. None of it is returned by a call; what is shown to a split function or a
+// writer is theirs until they return.
 //
 // A nil *buffer is an empty one. An idle socket has two of those.
 type buffer struct {

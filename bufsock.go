@@ -10,7 +10,7 @@
 //
 // Most programs want one of these:
 //
-//   - a line, or what else ends in a delimiter: [BufferedSocket.RecvUntil], and
+//   - a line, or anything else that ends in a delimiter: [BufferedSocket.RecvUntil], and
 //     [BufferedSocket.Messages] to range over them;
 //   - a body of known size: [BufferedSocket.RecvSize];
 //   - a look at what comes: [BufferedSocket.Peek];
@@ -60,6 +60,9 @@
 //
 //	for ctx.Err() == nil {
 //		request, err := ns.ReadNetstring(bufsock.WithContext(ctx))
+//		if err != nil {
+//			return err
+//		}
 //		// and the answer
 //	}
 //
@@ -67,15 +70,17 @@
 // these calls, too, whichever ends first, and are left as they were set. They
 // alone bound Read, Write, WriteTo and ReadFrom, as those of any net.Conn. To
 // give several calls one deadline and no other, set it and the timeout to
-// [NoTimeout]. Set deadlines on the socket and not on the connection below it, whose deadlines the
-// socket changes while a call waits.
+// [NoTimeout]. Set deadlines on the socket and not on the connection below it,
+// whose deadlines the socket changes while a call waits.
 //
 // A call that is answered from the buffer looks at no clock and touches no
 // deadline.
 //
-// A TLS handshake is best done before the connection is wrapped. If it is left
-// to the first receive or send it counts against the timeout of that call, and
-// if it does not end in time, the session has ended.
+// A TLS handshake is best done before the connection is wrapped, and must be if a
+// type of your own around the tls.Conn hides it. If it is left to the first
+// receive or send it counts against the timeout of that call and the deadlines
+// that are set when it begins, and if it does not end in time, the session has
+// ended.
 //
 // Each call is whole or not at all. A message that takes several calls, such
 // as a line with a size and then the bytes, is not: after a timeout in its
@@ -94,7 +99,8 @@
 //
 // # Errors
 //
-//   - [*TimeoutError]: the call's time was up. The same call made again goes on.
+//   - [*TimeoutError]: the call's time was up. The same receive made again goes
+//     on; a send goes on with Flush.
 //   - [*ConnectionClosedError]: the peer ended the stream. It matches [io.EOF]
 //     between messages and [io.ErrUnexpectedEOF] inside one.
 //   - [*MessageTooLongError]: the limit.
@@ -103,6 +109,9 @@
 //   - The cause of the context, if that was canceled.
 //   - An error that matches [net.ErrClosed], after Close.
 //   - An error that matches [ErrInvalidArgument], and nothing was touched.
+//   - An error that matches [ErrBufferedData], of Upgrade, or
+//     [errors.ErrUnsupported], of CloseRead, CloseWrite and SyscallConn.
+//   - What the function given to RecvSplit or Upgrade returned.
 //
 // What else the connection reports, such as a reset, is returned as it is.
 // Error texts quote at most 32 foreign bytes and never show a payload.
@@ -114,7 +123,8 @@
 // timeout. They get it in the order in which they came, but a few that come
 // later and find the socket free may go first. A blocked receive never holds up a
 // send, nor a blocked send a receive. Close, CloseRead, CloseWrite, the setters,
-// the deadline methods, RecvBuffer, Buffered and SendBuffer do not wait.
+// the deadline methods, RecvBuffer, Buffered and SendBuffer do not wait for
+// either, but for CloseWrite on TLS.
 //
 // # Handing the connection on
 //
@@ -329,19 +339,32 @@ var (
 )
 
 // NewBufferedSocket returns a socket on conn. It takes the options
-// [WithTimeout], [WithMaxSize] and [WithReadSize], and panics if conn is nil or
-// an option is of no use. The connection must not be read or written by others
-// from then on, and deadlines set on it before are not kept.
+// [WithTimeout], [WithMaxSize] and [WithReadSize], and panics if conn is nil, or
+// an option is not for constructors or has a bad value.
+//
+// The connection must be one of a stream: packets would be cut. It must not be
+// read or written by others from then on, and deadlines set on it before are not
+// kept.
 func NewBufferedSocket(conn net.Conn, opts ...Option) *BufferedSocket {
+	return newSocket("NewBufferedSocket", conn, opts)
+}
+
+func newSocket(op string, conn net.Conn, opts []Option) *BufferedSocket {
 	if conn == nil {
-		panic("bufsock: NewBufferedSocket: nil connection")
+		panic("bufsock: " + op + ": nil connection")
 	}
+	s := unconnected(op, opts)
+	liftDeadlines(conn)
+	s.use(conn)
+	return s
+}
+
+// unconnected returns a socket without a connection.
+func unconnected(op string, opts []Option) *BufferedSocket {
 	s := &BufferedSocket{readSize: defaultReadSize}
 	s.timeout.Store(int64(DefaultTimeout))
 	s.maxSize.Store(DefaultMaxSize)
-	s.configure("NewBufferedSocket", opts)
-	liftDeadlines(conn)
-	s.use(conn)
+	s.configure(op, opts)
 	return s
 }
 
@@ -355,11 +378,7 @@ func Dial(ctx context.Context, network, address string, opts ...Option) (*Buffer
 	if ctx == nil {
 		return nil, invalid("Dial", "nil context")
 	}
-	s := &BufferedSocket{readSize: defaultReadSize}
-	s.timeout.Store(int64(DefaultTimeout))
-	s.maxSize.Store(DefaultMaxSize)
-	s.configure("Dial", opts)
-
+	s := unconnected("Dial", opts)
 	timeout := s.Timeout()
 	d := net.Dialer{Timeout: timeout}
 	switch {
@@ -385,20 +404,24 @@ func Dial(ctx context.Context, network, address string, opts ...Option) (*Buffer
 	return nil, err
 }
 
-// configure applies the options of a constructor.
+// configure applies the options of a constructor, all or none.
 func (s *BufferedSocket) configure(op string, opts []Option) {
 	for _, o := range opts {
 		kind := o.kind()
 		switch {
 		case kind&optNew == 0:
-			panic("bufsock: " + op + ": " + kind.String() + " is an option of calls, not of constructors")
-		case kind == optTimeout:
-			s.SetTimeout(time.Duration(o.n))
-		case kind == optMaxSize:
-			s.SetMaxSize(int(o.n))
-		case o.n < 1 || o.n > maxReadSize:
+			panic("bufsock: " + op + ": " + kind.String() + " does not apply to constructors")
+		case kind == optReadSize && (o.n < 1 || o.n > maxReadSize):
 			panic("bufsock: " + op + ": WithReadSize wants 1 byte to 1 GiB")
-		default:
+		}
+	}
+	for _, o := range opts {
+		switch o.kind() {
+		case optTimeout:
+			s.SetTimeout(time.Duration(o.n))
+		case optMaxSize:
+			s.SetMaxSize(int(o.n))
+		case optReadSize:
 			s.recv.mu.Lock()
 			s.readSize = int32(o.n)
 			s.recv.mu.Unlock()
@@ -508,7 +531,9 @@ func (r *request) limit() int {
 // Close closes the connection. Calls that are blocked return an error that
 // matches [net.ErrClosed], as do all calls from then on. Both buffers are
 // emptied; what is in the send buffer is not sent, so call Flush first. Close
-// does not wait for other calls, and may be called again: it then returns nil.
+// does not wait for other calls, and may be called again: it then returns nil. On
+// TLS it says goodbye, for which crypto/tls gives a peer that does not read five
+// seconds.
 //
 // A TCP connection that is closed before all that came was received is reset,
 // and the peer may then lose the answer that was sent last. To end a connection
@@ -671,7 +696,7 @@ func (s *BufferedSocket) SetWriteDeadline(t time.Time) error {
 
 // SyscallConn gives access to the descriptor of the connection, for socket
 // options. The error matches [errors.ErrUnsupported] if there is none. What is
-// read and written through it passes the buffers by.
+// read and written through it bypasses the buffers.
 func (s *BufferedSocket) SyscallConn() (syscall.RawConn, error) {
 	if err := s.recv.isClosed("SyscallConn"); err != nil {
 		return nil, err

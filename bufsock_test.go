@@ -144,6 +144,7 @@ func TestRecvUntil(t *testing.T) {
 		"max size counts the delimiter: exactly":    {[]string{"abc\r\n"}, "\r\n", opts{limit(5)}, "abc", "", nil},
 		"max size counts the delimiter: one over":   {[]string{"abcd\r\n"}, "\r\n", opts{limit(5)}, "", "abcd\r\n", errTooLong},
 		"a cut inside the delimiter at the limit":   {[]string{"abc\r", "\n"}, "\r\n", opts{limit(5)}, "abc", "", nil},
+		"a limit that the delimiter alone fills":    {[]string{"\r", "\nab"}, "\r\n", opts{limit(2)}, "", "ab", nil},
 		"exactly max size without a delimiter":      {[]string{"abcde"}, "\r\n", opts{limit(5)}, "", "abcde", errTooLong},
 		"no room left for the delimiter":            {[]string{"abcd"}, "\r\n", opts{limit(5)}, "", "abcd", errTooLong},
 		"the last byte may begin the delimiter":     {[]string{"abc\r"}, "\r\n", opts{limit(5)}, "", "abc\r", io.ErrUnexpectedEOF},
@@ -1219,6 +1220,25 @@ func occupy(t *testing.T, s *bufsock.BufferedSocket) (release func()) {
 	}()
 	synctest.Wait()
 	return func() { close(done) }
+}
+
+// Calls that are asked for nothing do not wait for another's turn.
+func TestSizesOfZeroDoNotWait(t *testing.T) {
+	for name, call := range map[string]func(s *bufsock.BufferedSocket) (int, error){
+		"Recv":     func(s *bufsock.BufferedSocket) (int, error) { msg, err := s.Recv(0); return len(msg), err },
+		"RecvSize": func(s *bufsock.BufferedSocket) (int, error) { msg, err := s.RecvSize(0); return len(msg), err },
+		"Peek":     func(s *bufsock.BufferedSocket) (int, error) { msg, err := s.Peek(0); return len(msg), err },
+		"Discard":  func(s *bufsock.BufferedSocket) (int, error) { return s.Discard(0) },
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			s := bufsock.NewBufferedSocket(segments("x"))
+			release := occupy(t, s)
+			n, err := call(s)
+			require.NoError(t, err, name)
+			require.Zero(t, n, name)
+			release()
+		})
+	}
 }
 
 // After Close the buffer answers nothing, on whichever way.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"os"
 	"time"
@@ -35,15 +36,17 @@ var (
 // wrapped; a plain err.(net.Error), as crypto/tls and net/http use it, works.
 //
 // Timeout reports whether the error is a *TimeoutError. Temporary reports the
-// same: a call that timed out may be made again and goes on.
+// same: a receive that timed out may be made again and goes on, a send goes on
+// with [BufferedSocket.Flush].
 type Error interface {
 	net.Error
 	sealed()
 }
 
 // A TimeoutError says that a call did not finish in time. Nothing is lost: a
-// receive has consumed nothing, a send has its unsent bytes in the send
-// buffer. It matches [os.ErrDeadlineExceeded].
+// receive has consumed nothing, but what a call that discards has counted. A
+// send has its unsent bytes in the send buffer; but Buffer has added nothing,
+// and Write keeps nothing of its argument. It matches [os.ErrDeadlineExceeded].
 type TimeoutError struct {
 	Op    string        // the method, such as "RecvUntil"
 	After time.Duration // the timeout of the call, also if a deadline came first
@@ -145,8 +148,8 @@ func (e *MessageTooLongError) Temporary() bool { return false }
 func (e *MessageTooLongError) sealed() {}
 
 // A NetstringProtocolError says that the payload of a netstring is not
-// followed by a comma. ReadNetstring has not consumed the frame;
-// DiscardNetstring has dropped the payload.
+// followed by a comma. ReadNetstring has not consumed the frame, unless
+// DiscardNetstring had begun to; DiscardNetstring has dropped the payload.
 type NetstringProtocolError struct {
 	Size  int  // the size announced
 	Found byte // the byte in the place of the comma
@@ -157,7 +160,7 @@ type NetstringProtocolError struct {
 
 func (e *NetstringProtocolError) Error() string {
 	return fmt.Sprintf("bufsock: %s: expected a comma after a payload of %s, found %s (%s)",
-		e.op, byteCount(e.Size), quote([]byte{e.Found}), buffered(e.buffered))
+		e.op, byteCount(e.Size), quote([]byte{e.Found}), had(e.op, e.buffered))
 }
 
 // Timeout returns false.
@@ -183,7 +186,7 @@ type NetstringInvalidSizeError struct {
 
 func (e *NetstringInvalidSizeError) Error() string {
 	return fmt.Sprintf("bufsock: %s: expected the size of a netstring in digits and a colon, found %s (%s)",
-		e.op, quote(e.Prefix), buffered(e.buffered))
+		e.op, quote(e.Prefix), had(e.op, e.buffered))
 }
 
 // Timeout returns false.
@@ -199,8 +202,9 @@ func (e *NetstringInvalidSizeError) sealed() {}
 
 // A NetstringMessageTooLongError says that a netstring announces a payload
 // over the max size, or that a payload to be written is over it. Nothing has
-// been consumed or sent: a call with a larger max size reads the frame,
-// [NetstringSocket.DiscardNetstring] skips it.
+// been consumed or sent: a call with a larger max size reads the frame, and
+// [NetstringSocket.DiscardNetstring] skips it, unless its size is over that of
+// an int.
 type NetstringMessageTooLongError struct {
 	// Size is the size in bytes. When reading, it is what the digits announce
 	// up to the first one that passes the limit, because the call does not
@@ -213,11 +217,16 @@ type NetstringMessageTooLongError struct {
 }
 
 func (e *NetstringMessageTooLongError) Error() string {
-	if e.op == opWrite {
-		return fmt.Sprintf("bufsock: %s: netstring too long: a payload of %d bytes, max size %d", e.op, e.Size, e.MaxSize)
+	switch {
+	case e.op == opWrite:
+		return fmt.Sprintf("bufsock: %s: netstring too long: a payload of %s, max size %d",
+			e.op, byteCount(int(e.Size)), e.MaxSize)
+	case e.MaxSize == math.MaxInt:
+		return fmt.Sprintf("bufsock: %s: netstring too long: the size of its payload is over that of an int (%s)",
+			e.op, had(e.op, e.buffered))
 	}
-	return fmt.Sprintf("bufsock: %s: netstring too long: a payload of %d bytes or more, max size %d (%s)",
-		e.op, e.Size, e.MaxSize, buffered(e.buffered))
+	return fmt.Sprintf("bufsock: %s: netstring too long: a payload of %d or more bytes, max size %d (%s)",
+		e.op, e.Size, e.MaxSize, had(e.op, e.buffered))
 }
 
 // Timeout returns false.
@@ -342,6 +351,14 @@ func (w *want) describe(lead string) string {
 }
 
 func buffered(n int) string { return byteCount(n) + " buffered" }
+
+// had tells how many bytes a call that reads netstrings had.
+func had(op string, n int) string {
+	if op == opCut {
+		return byteCount(n) + " given"
+	}
+	return buffered(n)
+}
 
 func byteCount(n int) string {
 	if n == 1 {

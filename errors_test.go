@@ -121,7 +121,7 @@ func TestErrors(t *testing.T) {
 				return err
 			},
 			[]error{bufsock.ErrNetstringProtocol}, nil, false,
-			`bufsock: ReadNetstring: netstring too long: a payload of 6 bytes or more, max size 5 (9 bytes buffered)`,
+			`bufsock: ReadNetstring: netstring too long: a payload of 6 or more bytes, max size 5 (9 bytes buffered)`,
 		},
 		"a payload too long": {
 			func() error {
@@ -129,6 +129,39 @@ func TestErrors(t *testing.T) {
 			},
 			[]error{bufsock.ErrNetstringProtocol}, nil, false,
 			`bufsock: WriteNetstring: netstring too long: a payload of 6 bytes, max size 5`,
+		},
+		"a payload of one byte too long": {
+			func() error {
+				return bufsock.NewNetstringSocket(segments(), bufsock.WithMaxSize(0)).WriteNetstring([]byte("s"))
+			},
+			[]error{bufsock.ErrNetstringProtocol}, nil, false,
+			`bufsock: WriteNetstring: netstring too long: a payload of 1 byte, max size 0`,
+		},
+		"a size over that of an int": {
+			func() error {
+				_, err := bufsock.NewNetstringSocket(socket("99999999999999999999:")).DiscardNetstring()
+				return err
+			},
+			[]error{bufsock.ErrNetstringProtocol}, nil, false,
+			`bufsock: DiscardNetstring: netstring too long: the size of its payload is over that of an int (21 bytes buffered)`,
+		},
+		"bytes that are no netstring": {
+			func() error { _, _, err := bufsock.CutNetstring([]byte("x:")); return err },
+			[]error{bufsock.ErrNetstringProtocol}, nil, false,
+			`bufsock: CutNetstring: expected the size of a netstring in digits and a colon, found "x" (2 bytes given)`,
+		},
+		"bytes without a comma": {
+			func() error { _, _, err := bufsock.CutNetstring([]byte("6:secret;")); return err },
+			[]error{bufsock.ErrNetstringProtocol}, nil, false,
+			`bufsock: CutNetstring: expected a comma after a payload of 6 bytes, found ";" (9 bytes given)`,
+		},
+		"a split function out of its data": {
+			func() error {
+				_, err := socket("x").RecvSplit(func([]byte, bool) (int, []byte, error) { return 2, nil, nil })
+				return err
+			},
+			[]error{bufio.ErrAdvanceTooFar}, nil, false,
+			`bufsock: RecvSplit: bufio.Scanner: SplitFunc returns advance count beyond input`,
 		},
 		"closed by us": {
 			func() error { s := socket(""); s.Close(); _, err := s.Recv(1); return err },
@@ -238,11 +271,11 @@ func TestTextsOfOptionsThatDoNotApply(t *testing.T) {
 		require.EqualError(t, err, text, "whatever follows")
 	}
 	for text, o := range map[string]bufsock.Option{
-		"bufsock: NewBufferedSocket: WithContext is an option of calls, not of constructors":     bufsock.WithContext(t.Context()),
-		"bufsock: NewBufferedSocket: WithDelimiter is an option of calls, not of constructors":   bufsock.WithDelimiter(),
-		"bufsock: NewBufferedSocket: AppendTo is an option of calls, not of constructors":        bufsock.AppendTo([]byte("x")),
-		"bufsock: NewBufferedSocket: the zero Option is an option of calls, not of constructors": {},
-		"bufsock: NewBufferedSocket: WithReadSize wants 1 byte to 1 GiB":                         bufsock.WithReadSize(1<<30 + 1),
+		"bufsock: NewBufferedSocket: WithContext does not apply to constructors":     bufsock.WithContext(t.Context()),
+		"bufsock: NewBufferedSocket: WithDelimiter does not apply to constructors":   bufsock.WithDelimiter(),
+		"bufsock: NewBufferedSocket: AppendTo does not apply to constructors":        bufsock.AppendTo([]byte("x")),
+		"bufsock: NewBufferedSocket: the zero Option does not apply to constructors": {},
+		"bufsock: NewBufferedSocket: WithReadSize wants 1 byte to 1 GiB":             bufsock.WithReadSize(1<<30 + 1),
 	} {
 		require.Equal(t, text, panicOf(func() { bufsock.NewBufferedSocket(segments(), o) }))
 	}

@@ -392,6 +392,24 @@ func TestArrivedRecordsWinOverTheContext(t *testing.T) {
 	require.ErrorIs(t, err, context.Canceled)
 }
 
+// That holds for a large message that is read straight into the caller's memory,
+// too.
+func TestLargeMessagesThatArriveAtTheLastMomentWin(t *testing.T) {
+	const size = 20_000
+	sockets(t, func(t *testing.T, local, remote net.Conn) {
+		s := bufsock.NewBufferedSocket(local)
+		ctx, cancel := context.WithCancel(t.Context())
+		last := &eventful{ctx, func() {
+			_, err := remote.Write(make([]byte, size))
+			assert.NoError(t, err)
+			awaitReadable(t, local)
+		}}
+		time.AfterFunc(time.Millisecond, cancel)
+		_, err := s.RecvSize(size, bufsock.AppendTo(make([]byte, 0, size)), bufsock.WithContext(last), bufsock.WithTimeout(bufsock.NoTimeout))
+		require.NoError(t, err)
+	})
+}
+
 // awaitReadable returns when the kernel holds bytes for conn.
 func awaitReadable(t *testing.T, conn net.Conn) {
 	raw, err := conn.(syscall.Conn).SyscallConn()

@@ -136,6 +136,16 @@ func TestAllocations(t *testing.T) {
 	}
 }
 
+// A netstring is appended at once, whatever its size.
+func TestAppendNetstringAllocatesOnce(t *testing.T) {
+	payload := make([]byte, 1<<16-6)
+	for _, size := range []int{0, 1, 100, 1<<16 - 6} {
+		require.LessOrEqual(t, testing.AllocsPerRun(10, func() { bufsock.AppendNetstring(nil, payload[:size]) }), 1.0)
+	}
+	dst := make([]byte, 3, 3+len("20:")+20+len(","))
+	require.Zero(t, testing.AllocsPerRun(10, func() { bufsock.AppendNetstring(dst, payload[:20]) }), "there is room")
+}
+
 // heap returns the bytes of the heap in use, with everything gone that can go.
 func heap() uint64 {
 	var m runtime.MemStats

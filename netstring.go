@@ -13,9 +13,9 @@ import (
 // A NetstringSocket frames messages as netstrings, on a [BufferedSocket]: the
 // size of the payload in ASCII digits, a colon, the payload, a comma.
 //
-// The grammar is that of D. J. Bernstein's "Netstrings" (1997), and strict: one
-// or more digits, no leading zero but in "0:,". Anything else fails at the first
-// wrong byte. A frame is read whole or not at all; a timeout anywhere in it
+// The grammar is that of D. J. Bernstein's "Netstrings" (1997), and strict:
+// one or more digits, no leading zero but in "0:,". Anything else fails at the
+// first wrong byte. A frame is read whole or not at all; a timeout anywhere in it
 // consumes nothing.
 //
 // It is safe for use by any number of goroutines, as its socket is, whose
@@ -34,14 +34,16 @@ type NetstringSocket struct {
 // of [NewBufferedSocket] and panics as that does. A conn that is a
 // *BufferedSocket is used as it is, and the options change it.
 func NewNetstringSocket(conn net.Conn, opts ...Option) *NetstringSocket {
+	const op = "NewNetstringSocket"
 	s, ok := conn.(*BufferedSocket)
-	if !ok {
-		return &NetstringSocket{s: NewBufferedSocket(conn, opts...)}
+	switch {
+	case !ok:
+		s = newSocket(op, conn, opts)
+	case s == nil:
+		panic("bufsock: " + op + ": nil connection")
+	default:
+		s.configure(op, opts)
 	}
-	if s == nil {
-		panic("bufsock: NewNetstringSocket: nil connection")
-	}
-	s.configure("NewNetstringSocket", opts)
 	return &NetstringSocket{s: s}
 }
 
@@ -133,9 +135,11 @@ func (r *request) takeNetstring(h *half) (payload []byte, ok bool, err error) {
 // of [NetstringSocket.ReadNetstring], but no *NetstringMessageTooLongError
 // unless the size exceeds that of an int.
 //
-// If it fails inside the payload, what was dropped is dropped, and counted; the
-// next call of this NetstringSocket, to read or to discard, first drops the
-// rest of that frame. It takes [WithTimeout] and [WithContext].
+// If it fails inside the payload, what was dropped is dropped, and counted.
+// DiscardNetstring called again drops what is left of that frame, and no other;
+// ReadNetstring and Messages drop it before they read, even if they then fail.
+// Only this NetstringSocket knows of it: until then do not receive from the
+// socket in another way. It takes [WithTimeout] and [WithContext].
 func (ns *NetstringSocket) DiscardNetstring(opts ...Option) (int, error) {
 	c := call{request: request{op: "DiscardNetstring"}}
 	s, h := ns.s, &ns.s.recv
@@ -177,7 +181,7 @@ func (ns *NetstringSocket) discardPending(c *call) (n int, err error) {
 		m := s.drop(ns.pending - 1)
 		ns.pending -= m
 		n += m
-		if ns.pending == 1 && h.data.len() > 0 {
+		if h.data.len() > 0 { // behind the payload
 			ns.pending = 0
 			if found := h.data.bytes()[0]; found != ',' {
 				return n, &NetstringProtocolError{ns.size, found, c.op, h.data.len()}
@@ -220,17 +224,19 @@ func (ns *NetstringSocket) Messages(opts ...Option) iter.Seq2[[]byte, error] {
 // payload over the max size is refused with a *NetstringMessageTooLongError
 // before anything is sent.
 //
-// If it fails otherwise, what is unsent of the frame is in the send buffer, and
-// [BufferedSocket.Flush] of the socket goes on from there, as after
-// [BufferedSocket.Send]; do not write the payload again. It takes [WithTimeout],
-// [WithContext] and [WithMaxSize].
+// After any other failure but one that matches [ErrInvalidArgument] or
+// [net.ErrClosed], what is unsent of the send buffer and of the frame is in the
+// send buffer, and [BufferedSocket.Flush] of the socket goes on from there, as
+// after [BufferedSocket.Send]; do not write the payload again. It takes
+// [WithTimeout], [WithContext] and [WithMaxSize]. A timeout while writing ends a
+// TLS session.
 func (ns *NetstringSocket) WriteNetstring(payload []byte, opts ...Option) error {
 	c := call{request: request{op: opWrite}}
 	if err := c.prepare(ns.s, opts, optWait|optMaxSize); err != nil {
 		return err
 	}
 	if len(payload) > c.limit() {
-		return &NetstringMessageTooLongError{int64(len(payload)), c.max, c.op, 0}
+		return &NetstringMessageTooLongError{Size: int64(len(payload)), MaxSize: c.max, op: c.op}
 	}
 	var header [maxDigits + 1]byte
 	return ns.s.sendAll(&c, appendHeader(header[:0], len(payload)), [][]byte{payload, comma})
@@ -238,7 +244,11 @@ func (ns *NetstringSocket) WriteNetstring(payload []byte, opts ...Option) error 
 
 var comma = []byte{','}
 
-const opWrite = "WriteNetstring"
+// Operations whose errors have texts of their own.
+const (
+	opWrite = "WriteNetstring"
+	opCut   = "CutNetstring"
+)
 
 // maxDigits is how many digits the size of a netstring has at most.
 const maxDigits = 19
@@ -249,7 +259,10 @@ func appendHeader(dst []byte, size int) []byte {
 
 // AppendNetstring appends payload to dst as a netstring.
 func AppendNetstring(dst, payload []byte) []byte {
-	return append(append(appendHeader(dst, len(payload)), payload...), ',')
+	var memory [maxDigits + 1]byte
+	header := appendHeader(memory[:0], len(payload))
+	dst = slices.Grow(dst, len(header)+len(payload)+len(comma))
+	return append(append(append(dst, header...), payload...), ',')
 }
 
 // CutNetstring cuts the first netstring off b. The payload is a part of b and
@@ -257,9 +270,10 @@ func AppendNetstring(dst, payload []byte) []byte {
 //
 // If b ends before the netstring does, the error is [io.ErrUnexpectedEOF]; if
 // it does not begin with a netstring, it is that of
-// [NetstringSocket.ReadNetstring]. No max size applies. On an error rest is b.
+// [NetstringSocket.ReadNetstring]. No max size applies, but a size must fit an
+// int. On an error rest is b.
 func CutNetstring(b []byte) (payload, rest []byte, err error) {
-	const op = "CutNetstring"
+	const op = opCut
 	header, size, bad := parseHeader(op, b, math.MaxInt)
 	switch {
 	case bad != nil:

@@ -364,7 +364,17 @@ func TestNetstringSocketSharesSettings(t *testing.T) {
 func TestNilSocketsAreNoConnection(t *testing.T) {
 	var s *bufsock.BufferedSocket
 	require.Equal(t, "bufsock: NewNetstringSocket: nil connection", panicOf(func() { bufsock.NewNetstringSocket(s) }))
-	require.Equal(t, "bufsock: NewBufferedSocket: nil connection", panicOf(func() { bufsock.NewNetstringSocket(nil) }))
+	require.Equal(t, "bufsock: NewNetstringSocket: nil connection", panicOf(func() { bufsock.NewNetstringSocket(nil) }))
+}
+
+// A constructor that panics has changed nothing of a socket that was there.
+func TestOptionsAreAppliedAllOrNone(t *testing.T) {
+	s := bufsock.NewBufferedSocket(segments())
+	require.Equal(t, "bufsock: NewNetstringSocket: WithDelimiter does not apply to constructors", panicOf(func() {
+		bufsock.NewNetstringSocket(s, bufsock.WithMaxSize(99), bufsock.WithTimeout(1), bufsock.WithDelimiter())
+	}))
+	require.Equal(t, bufsock.DefaultMaxSize, s.MaxSize())
+	require.Equal(t, bufsock.DefaultTimeout, s.Timeout())
 }
 
 // What DiscardNetstring returns with an error is what it has dropped.
@@ -532,7 +542,7 @@ func TestNetstringMessagesTakeOptions(t *testing.T) {
 		got = append(got, string(payload))
 	}
 	require.Equal(t, []string{"ab", "cd"}, got)
-	require.EqualError(t, last, "bufsock: Messages: netstring too long: a payload of 3 bytes or more, max size 2 (6 bytes buffered)")
+	require.EqualError(t, last, "bufsock: Messages: netstring too long: a payload of 3 or more bytes, max size 2 (6 bytes buffered)")
 	for _, err := range ns.Messages(bufsock.WithDelimiter()) {
 		require.EqualError(t, err, "bufsock: Messages: WithDelimiter does not apply to this call")
 	}

@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"io"
 	"iter"
 	"net"
@@ -314,7 +313,8 @@ func (m *matcher) isKey(key []byte) bool {
 // the stream, never on a timeout. What it skips before a token is consumed with
 // the token, and shown again only if the call fails and is made again. split runs
 // without a lock but in the turn of this call, so it must not receive from the
-// socket itself. If it panics, nothing is consumed.
+// socket itself. What it is shown is valid until it returns; a token is copied.
+// If it panics, nothing is consumed.
 //
 // At the end of the stream a token that comes with [bufio.ErrFinalToken], or when
 // no byte is left, is the last, and what is left is consumed with it.
@@ -389,9 +389,9 @@ func (s *BufferedSocket) nextToken(c *call, split bufio.SplitFunc, atEOF bool, s
 		case err != nil:
 			return c.dst, err
 		case advance < 0:
-			return c.dst, fmt.Errorf("bufsock: %s: %w", c.op, bufio.ErrNegativeAdvance)
+			return c.dst, badSplit(c.op, bufio.ErrNegativeAdvance)
 		case advance > len(data)-*skipped:
-			return c.dst, fmt.Errorf("bufsock: %s: %w", c.op, bufio.ErrAdvanceTooFar)
+			return c.dst, badSplit(c.op, bufio.ErrAdvanceTooFar)
 		case token != nil:
 			msg := c.deliver(token)
 			s.splitEnded = atEOF && (final || *skipped == n)
@@ -404,6 +404,8 @@ func (s *BufferedSocket) nextToken(c *call, split bufio.SplitFunc, atEOF bool, s
 	}
 	return nil, nil
 }
+
+func badSplit(op string, err error) error { return &usageError{op, err.Error(), err} }
 
 // unlockedSplit calls split in the turn of the call, without the lock.
 func (s *BufferedSocket) unlockedSplit(c *call, split bufio.SplitFunc, data []byte, atEOF bool) (int, []byte, error) {

@@ -69,7 +69,8 @@ func (s *BufferedSocket) Buffer(data []byte) error {
 }
 
 // Flush sends the send buffer. If it fails, the unsent bytes are still there,
-// and Flush goes on from there. It takes [WithTimeout] and [WithContext].
+// and Flush goes on from there. It takes [WithTimeout] and [WithContext]. A
+// timeout while writing ends a TLS session.
 func (s *BufferedSocket) Flush(opts ...Option) error {
 	c := call{request: request{op: "Flush"}}
 	if err := c.prepare(s, opts, optWait); err != nil {

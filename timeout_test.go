@@ -696,6 +696,13 @@ func TestSpuriousTimeout(t *testing.T) {
 	msg, err := s.RecvUntil(lf)
 	require.NoError(t, err, "the data first")
 	require.Equal(t, "ab", string(msg))
+
+	s = bufsock.NewBufferedSocket(&wire{reads: []read{{"", os.ErrDeadlineExceeded}, {strings.Repeat("a", 20_000), nil}}})
+	into := bufsock.AppendTo(make([]byte, 0, 20_000))
+	_, err = s.RecvSize(20_000, into)
+	require.IsType(t, (*bufsock.TimeoutError)(nil), err, "a large message, too")
+	_, err = s.RecvSize(20_000, into)
+	require.NoError(t, err)
 }
 
 func TestDial(t *testing.T) {
