@@ -321,13 +321,11 @@ type BufferedSocket struct {
 	recv    half
 	send    half
 	reset   atomic.Pointer[error] // what a send has met, if that is a reset
-
-	// Guarded by recv.
-	end        error // what further reads return
-	splitEnded bool  // there is no token behind the last one
+	end     error                 // what further reads return; guarded by recv
 
 	readSize   int32
-	generation int32 // how often conn was changed
+	generation int16 // how often conn was changed
+	splitEnded bool  // there is no token behind the last one; guarded by recv
 	handshake  *half // the gate to a handshake that is due, or nil; changed with conn
 }
 

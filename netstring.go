@@ -27,7 +27,7 @@ type NetstringSocket struct {
 	// which connection of the socket; size is that of the whole payload. Guarded
 	// by s.recv.
 	pending, size int
-	generation    int32
+	generation    int16
 }
 
 // NewNetstringSocket returns a netstring socket on conn. It takes the options
