@@ -94,8 +94,8 @@ func (b *buffer) consume(n int) {
 	}
 }
 
-// reserve returns room for n bytes behind the queued ones. What is written there
-// is added by commit.
+// reserve returns room for n bytes behind the queued ones. What is written
+// there is added by commit.
 func (b *buffer) reserve(n int) []byte {
 	if len(b.mem)-b.w < n && b.len() <= b.r {
 		b.w = copy(b.mem, b.bytes())
@@ -133,9 +133,9 @@ func (b *buffer) append(p []byte) {
 	b.w += copy(b.mem[b.w:], p)
 }
 
-// insert adds n bytes behind the first at queued ones, and returns where to write
-// them. It neither moves queued bytes within their memory nor gives that back,
-// because a write to the connection may be reading it.
+// insert adds n bytes behind the first at queued ones, and returns where to
+// write them. It neither moves queued bytes within their memory nor gives that
+// back, because a write to the connection may be reading it.
 func (b *buffer) insert(at, n int) []byte {
 	if at < b.len() || len(b.mem)-b.w < n {
 		queued := b.bytes()
@@ -186,8 +186,8 @@ func (b *buffer) resume(delim []byte) int {
 	return 0
 }
 
-// suspend notes how far a search has come. Unless there is nothing to search the
-// caller has to append to key what is searched for.
+// suspend notes how far a search has come. Unless there is nothing to search
+// the caller has to append to key what is searched for.
 func (b *buffer) suspend(kind search, searched int) bool {
 	if b == nil {
 		return false

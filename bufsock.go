@@ -10,8 +10,9 @@
 //
 // Most programs want one of these:
 //
-//   - a line, or anything else that ends in a delimiter: [BufferedSocket.RecvUntil], and
-//     [BufferedSocket.Messages] to range over them;
+//   - a line, or anything else that ends in a delimiter:
+//     [BufferedSocket.RecvUntil], and [BufferedSocket.Messages] to range over
+//     them;
 //   - a body of known size: [BufferedSocket.RecvSize];
 //   - a look at what comes: [BufferedSocket.Peek];
 //   - whole messages without a protocol of one's own: [NetstringSocket];
@@ -26,9 +27,10 @@
 //
 // Conservation: no byte is lost, repeated or reordered, whatever happens: a
 // timeout, a cancellation, the end of the stream, a reset, a limit, a bad
-// argument, a panic in a callback. (The one exception is named at WriteTo: a copy
-// that the kernel makes.) The bytes taken from the connection are the
-// bytes returned and those in the receive buffer. A receive that fails consumes
+// argument, a panic in a callback. (The one exception is named at WriteTo: a
+// copy that the kernel makes.) The bytes taken from the connection are the
+// bytes returned, those that a Discard call said it has dropped and those in
+// the receive buffer. Any other receive that fails consumes
 // nothing, and the same call made again goes on where it was, without searching
 // again what it has searched. A send that fails leaves exactly the unsent bytes
 // in the send buffer.
@@ -54,7 +56,8 @@
 // tls.Conn, a net.Pipe) and on other systems it waits at most a millisecond.
 //
 // [WithContext] ends a call when a context is done. Bytes that have arrived win
-// over the cancellation, and the connection stays usable. To shut a server down
+// over the cancellation, and the connection stays usable. A call that has to
+// wait with a context that can be canceled allocates a little. To shut a server down
 // without cutting an answer off, give the context to receives and not to sends,
 // and ask it before each receive, because a busy peer has bytes there always:
 //
@@ -76,16 +79,16 @@
 // A call that is answered from the buffer looks at no clock and touches no
 // deadline.
 //
-// A TLS handshake is best done before the connection is wrapped, and must be if a
-// type of your own around the tls.Conn hides it. If it is left to the first
+// A TLS handshake is best done before the connection is wrapped, and must be if
+// a type of your own around the tls.Conn hides it. If it is left to the first
 // receive or send it counts against the timeout of that call and the deadlines
 // that are set when it begins, and if it does not end in time, the session has
 // ended.
 //
-// Each call is whole or not at all. A message that takes several calls, such
-// as a line with a size and then the bytes, is not: after a timeout in its
-// middle go on with the call that failed, or bound all of them with the deadline
-// of one context and give up the connection if that ends.
+// Each call is whole or not at all. A message that takes several calls, such as
+// a line with a size and then the bytes, is not: after a timeout in its middle
+// go on with the call that failed, or bound all of them with the deadline of
+// one context and give up the connection if that ends.
 //
 // # Limits
 //
@@ -118,20 +121,20 @@
 //
 // # Goroutines
 //
-// Any number of goroutines may call anything. One receive and one send run at
-// a time, each side for itself, and the others wait their turn within their own
+// Any number of goroutines may call anything. One receive and one send run at a
+// time, each side for itself, and the others wait their turn within their own
 // timeout. They get it in the order in which they came, but a few that come
-// later and find the socket free may go first. A blocked receive never holds up a
-// send, nor a blocked send a receive. Close, CloseRead, CloseWrite, the setters,
-// the deadline methods, RecvBuffer, Buffered and SendBuffer do not wait for
-// either, but for CloseWrite on TLS.
+// later and find the socket free may go first. A blocked receive never holds up
+// a send, nor a blocked send a receive. Close, CloseRead, CloseWrite, the
+// setters, the deadline methods, RecvBuffer, Buffered and SendBuffer do not
+// wait for either, but for CloseWrite on TLS.
 //
 // # Handing the connection on
 //
-// A socket is a [net.Conn]: give it to [crypto/tls.Client], [crypto/tls.Server] or a reader of
-// another protocol in the middle of a stream, and they get what is buffered
-// first, then what comes. The connection below it has lost those bytes to the
-// socket: do not go on with that.
+// A socket is a [net.Conn]: give it to [crypto/tls.Client], [crypto/tls.Server]
+// or a reader of another protocol in the middle of a stream, and they get what
+// is buffered first, then what comes. The connection below it has lost those
+// bytes to the socket: do not go on with that.
 //
 // For STARTTLS use [BufferedSocket.Upgrade], which puts TLS under the same
 // socket and refuses plaintext that came ahead of its time. To turn a
@@ -148,8 +151,8 @@
 //     announced costs nothing, but RecvSize and Peek will go on as far as the
 //     caller told them to: check a size that came from the peer.
 //   - Time: a timeout bounds a message, also one that comes byte by byte. It
-//     does not bound a dialogue; a deadline set with SetDeadline, or one context
-//     for all calls of it, does.
+//     does not bound a dialogue; a deadline set with SetDeadline, or one
+//     context for all calls of it, does.
 //   - A peer that does not read: Send ends with its timeout, and keeps what is
 //     unsent. Close the connection then, rather than Buffer more.
 //   - Malformed netstrings fail at the first wrong byte, sizes over the limit
@@ -268,14 +271,15 @@ func WithTimeout(d time.Duration) Option { return Option{what: optTimeout, n: in
 // call, in bytes; [NoLimit] for none. Zero admits only empty results.
 func WithMaxSize(n int) Option { return Option{what: optMaxSize, n: int64(n)} }
 
-// WithReadSize sets how many bytes are asked of the connection per read, 32 KiB
-// by default. It is for constructors only. The size must be from 1 byte to 1 GiB.
+// WithReadSize sets how many bytes are asked of the connection per read, from 1
+// byte to 1 GiB; 32 KiB is the default. It is for constructors only.
 func WithReadSize(n int) Option { return Option{what: optReadSize, n: int64(n)} }
 
-// WithContext ends the call when ctx is done, also while it waits for its
-// turn or for a TLS handshake. The error matches the cause of ctx; if the deadline of ctx has passed,
-// it is a *TimeoutError that matches [context.DeadlineExceeded]. The call's
-// timeout holds as well, whichever ends first.
+// WithContext ends the call when ctx is done, also while it waits for its turn
+// or for a TLS handshake. The error matches the cause of ctx; if the deadline
+// of ctx has passed, it is a *TimeoutError that matches
+// [context.DeadlineExceeded]. The call's timeout holds as well, whichever ends
+// first.
 func WithContext(ctx context.Context) Option {
 	if ctx == nil {
 		return Option{what: optContext}
@@ -302,9 +306,9 @@ func AppendTo(dst []byte) Option {
 // on every message and a timeout on every call. Create it with
 // [NewBufferedSocket] or [Dial].
 //
-// A slice that a call returns is the caller's own; an empty message is empty and
-// not nil, and with an error there is none. While a socket waits for bytes on
-// TCP or a Unix socket and has none, it holds no buffer.
+// A slice that a call returns is the caller's own; an empty message is empty
+// and not nil, and with an error there is none. While a socket waits for bytes
+// on TCP or a Unix socket and has none, it holds no buffer.
 //
 // It is safe for use by any number of goroutines; see the package
 // documentation for how calls are ordered.
@@ -337,12 +341,12 @@ var (
 )
 
 // NewBufferedSocket returns a socket on conn. It takes the options
-// [WithTimeout], [WithMaxSize] and [WithReadSize], and panics if conn is nil, or
-// an option is not for constructors or has a bad value.
+// [WithTimeout], [WithMaxSize] and [WithReadSize], and panics if conn is nil,
+// or an option is not for constructors or has a bad value.
 //
 // The connection must be one of a stream: packets would be cut. It must not be
-// read or written by others from then on, and deadlines set on it before are not
-// kept.
+// read or written by others from then on, and deadlines set on it before are
+// not kept.
 func NewBufferedSocket(conn net.Conn, opts ...Option) *BufferedSocket {
 	return newSocket("NewBufferedSocket", conn, opts)
 }
@@ -428,7 +432,8 @@ func (s *BufferedSocket) configure(op string, opts []Option) {
 }
 
 // liftDeadlines lifts the deadlines that were set on conn before, say for a
-// handshake. Of a type that is not known all but this is left to the first call.
+// handshake. Of a type that is not known all but this is left to the first
+// call.
 func liftDeadlines(conn net.Conn) {
 	switch conn.(type) {
 	case *net.TCPConn, *net.UnixConn, handshaker:
@@ -529,9 +534,9 @@ func (r *request) limit() int {
 // Close closes the connection. Calls that are blocked return an error that
 // matches [net.ErrClosed], as do all calls from then on. Both buffers are
 // emptied; what is in the send buffer is not sent, so call Flush first. Close
-// does not wait for other calls, and may be called again: it then returns nil. On
-// TLS it says goodbye, for which crypto/tls gives a peer that does not read five
-// seconds.
+// does not wait for other calls, and may be called again: it then returns nil.
+// On TLS it says goodbye, for which crypto/tls gives a peer that does not read
+// five seconds.
 //
 // A TCP connection that is closed before all that came was received is reset,
 // and the peer may then lose the answer that was sent last. To end a connection
@@ -587,8 +592,8 @@ func (h *half) isClosed(op string) error {
 // It waits for its turn on both sides, within the timeout of the socket, and
 // fails with an error that matches [ErrBufferedData] if either buffer holds
 // bytes: plaintext that came before the upgrade must never be read as if it had
-// come through TLS (CVE-2011-0411). Plaintext that the kernel still holds goes to
-// the handshake, which fails on it.
+// come through TLS (CVE-2011-0411). Plaintext that the kernel still holds goes
+// to the handshake, which fails on it.
 //
 // If Upgrade fails, or wrap panics, the socket stays on the present connection.
 // After ErrBufferedData nothing has been read or written, and the dialogue can
@@ -596,11 +601,11 @@ func (h *half) isClosed(op string) error {
 // handshake may have been sent or read.
 //
 // wrap must use the connection that it is given, and not the socket, whose
-// calls wait until wrap has returned; Close does not. No timeout bounds wrap. For
-// TLS it should do the handshake, with [crypto/tls.Conn.HandshakeContext] and a
-// context that ends. A server does best to write its answer to STARTTLS in wrap,
-// to the connection that it is given: then a client that sent plaintext ahead
-// gets none.
+// calls wait until wrap has returned; Close does not. No timeout bounds wrap.
+// For TLS it should do the handshake, with [crypto/tls.Conn.HandshakeContext]
+// and a context that ends. A server does best to write its answer to STARTTLS
+// in wrap, to the connection that it is given: then a client that sent
+// plaintext ahead gets none.
 func (s *BufferedSocket) Upgrade(wrap func(net.Conn) (net.Conn, error)) error {
 	if wrap == nil {
 		return invalid("Upgrade", "nil function")

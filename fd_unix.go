@@ -41,8 +41,8 @@ func descriptor(conn net.Conn) syscall.RawConn {
 }
 
 // poll moves h.moved bytes between the buffer of h and the descriptor: as many
-// as one read or write takes. It tries first and waits, with the deadline of the
-// call set, only if it must.
+// as one read or write takes. It tries first and waits, with the deadline of
+// the call set, only if it must.
 func (s *BufferedSocket) poll(c *call, h *half) error {
 	for {
 		until, err := s.pace(c, h, true)

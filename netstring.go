@@ -13,10 +13,10 @@ import (
 // A NetstringSocket frames messages as netstrings, on a [BufferedSocket]: the
 // size of the payload in ASCII digits, a colon, the payload, a comma.
 //
-// The grammar is that of D. J. Bernstein's "Netstrings" (1997), and strict:
-// one or more digits, no leading zero but in "0:,". Anything else fails at the
-// first wrong byte. A frame is read whole or not at all; a timeout anywhere in it
-// consumes nothing.
+// The grammar is that of D. J. Bernstein's "Netstrings" (1997), and strict: one
+// or more digits, no leading zero but in "0:,". Anything else fails at the
+// first wrong byte. A frame is read whole or not at all; a timeout anywhere in
+// it consumes nothing.
 //
 // It is safe for use by any number of goroutines, as its socket is, whose
 // timeout and max size it shares.
@@ -228,8 +228,8 @@ func (ns *NetstringSocket) Messages(opts ...Option) iter.Seq2[[]byte, error] {
 // [net.ErrClosed], what is unsent of the send buffer and of the frame is in the
 // send buffer, and [BufferedSocket.Flush] of the socket goes on from there, as
 // after [BufferedSocket.Send]; do not write the payload again. It takes
-// [WithTimeout], [WithContext] and [WithMaxSize]. A timeout while writing ends a
-// TLS session.
+// [WithTimeout], [WithContext] and [WithMaxSize]. A timeout while writing ends
+// a TLS session.
 func (ns *NetstringSocket) WriteNetstring(payload []byte, opts ...Option) error {
 	c := call{request: request{op: opWrite}}
 	if err := c.prepare(ns.s, opts, optWait|optMaxSize); err != nil {
@@ -289,8 +289,8 @@ func CutNetstring(b []byte) (payload, rest []byte, err error) {
 
 // parseHeader reads the size that b begins with. It returns the length of the
 // digits and the colon, zero as long as they are not all there. A wrong byte is
-// an error, and so is a size over the limit as soon as its digits show it. op is
-// for the error.
+// an error, and so is a size over the limit as soon as its digits show it. op
+// is for the error.
 func parseHeader(op string, b []byte, limit int) (header, size int, err error) {
 	for i, d := range b {
 		switch {

@@ -311,13 +311,13 @@ func (m *matcher) isKey(key []byte) bool {
 // split is called as a [bufio.Scanner] calls it, with the bytes received so
 // far, but never more than max-size of them; atEOF is true only at the end of
 // the stream, never on a timeout. What it skips before a token is consumed with
-// the token, and shown again only if the call fails and is made again. split runs
-// without a lock but in the turn of this call, so it must not receive from the
-// socket itself. What it is shown is valid until it returns; a token is copied.
-// If it panics, nothing is consumed.
+// the token, and shown again only if the call fails and is made again. split
+// runs without a lock but in the turn of this call, so it must not receive from
+// the socket itself. What it is shown is valid until it returns; a token is
+// copied. If it panics, nothing is consumed.
 //
-// At the end of the stream a token that comes with [bufio.ErrFinalToken], or when
-// no byte is left, is the last, and what is left is consumed with it.
+// At the end of the stream a token that comes with [bufio.ErrFinalToken], or
+// when no byte is left, is the last, and what is left is consumed with it.
 //
 // If there is no token in the first max-size bytes RecvSplit returns a
 // *MessageTooLongError; if the stream ends without one, a
@@ -445,9 +445,9 @@ func (s *BufferedSocket) RecvClose(opts ...Option) ([]byte, error) {
 //
 // It returns a *ConnectionClosedError if the stream ends before. Peek of 0
 // returns an empty slice at once; Peek(1, WithTimeout(NonBlocking)) tells a
-// closed connection from a quiet one, and Peek(1) waits until there is something
-// to receive, which RecvBuffer then shows. It takes [WithTimeout], [WithContext] and
-// [AppendTo].
+// closed connection from a quiet one, and Peek(1) waits until there is
+// something to receive, which RecvBuffer then shows. It takes [WithTimeout],
+// [WithContext] and [AppendTo].
 func (s *BufferedSocket) Peek(size int, opts ...Option) ([]byte, error) {
 	c := call{request: request{op: "Peek"}}
 	if err := c.prepareSize(s, size, opts); err != nil {
@@ -661,13 +661,13 @@ func (s *BufferedSocket) explainConn(c *call, h *half, err error) error {
 }
 
 // WriteTo implements [io.WriterTo]: it writes what is in the receive buffer to
-// w, and then what comes until the end of the stream, which is no error. Between
-// TCP and Unix sockets the kernel copies where it can. Only the read deadline
-// bounds it.
+// w, and then what comes until the end of the stream, which is no error.
+// Between TCP and Unix sockets the kernel copies where it can. Only the read
+// deadline bounds it.
 //
 // Bytes that w did not take stay in the receive buffer. The one exception in
-// this package: if a copy that the kernel makes, as Linux can, ends because w failed,
-// bytes that were inside the kernel are lost.
+// this package: if a copy that the kernel makes, as Linux can, ends because w
+// failed, bytes that were inside the kernel are lost.
 func (s *BufferedSocket) WriteTo(w io.Writer) (n int64, err error) {
 	c := call{request: request{op: "WriteTo", timeout: NoTimeout}}
 	h := &s.recv
@@ -713,7 +713,8 @@ func (s *BufferedSocket) unlockedWriteTo(c *call, w io.Writer) (n int, err error
 }
 
 // noteCopy keeps the error of a copy that the kernel made, if it is a reset of
-// this connection and not of the other: then a read finds the stream at its end.
+// this connection and not of the other: then a read finds the stream at its
+// end.
 func (s *BufferedSocket) noteCopy(c *call, err error) {
 	if isReset(err) {
 		c.timeout = NonBlocking
@@ -872,8 +873,8 @@ func (s *BufferedSocket) receive(c *call, p []byte) (int, error) {
 }
 
 // note keeps the error of a read for later if bytes came with it, or if every
-// further read must meet it, too. After a reset a kernel reports a regular end of
-// the stream, also if it was a send that has met the reset.
+// further read must meet it, too. After a reset a kernel reports a regular end
+// of the stream, also if it was a send that has met the reset.
 func (s *BufferedSocket) note(err error, later bool) error {
 	if reset := s.reset.Load(); reset != nil && err == io.EOF {
 		err = *reset

@@ -31,23 +31,24 @@ func greet(ctx context.Context, address string) ([]byte, error) {
 	defer s.Close()
 	greeting, err := s.RecvUntil([]byte("\r\n")) // at most 32 KiB, at most 5 s
 	if timeout, ok := errors.AsType[*bufsock.TimeoutError](err); ok {
-		log.Printf("%d bytes so far, none lost", timeout.Buffered) // call again: it goes on
+		log.Printf("%d bytes so far, none lost", timeout.Buffered) // RecvUntil again would go on
 	}
 	return greeting, err
 }
 
-// command sends a command to Redis. The reply is a line, or a value of any bytes.
+// command sends a command to Redis. The reply is a line, or a value of any bytes;
+// for a value that is missing it is the line "$-1".
 func command(s *bufsock.BufferedSocket, args ...string) ([]byte, error) {
-	s.Buffer(fmt.Appendf(nil, "*%d\r\n", len(args)))
+	b := fmt.Appendf(nil, "*%d\r\n", len(args))
 	for _, a := range args {
-		s.Buffer(fmt.Appendf(nil, "$%d\r\n%s\r\n", len(a), a))
+		b = fmt.Appendf(b, "$%d\r\n%s\r\n", len(a), a)
 	}
-	if err := s.Flush(); err != nil {
+	if _, err := s.Send(b); err != nil {
 		return nil, err
 	}
 	line, err := s.RecvUntil([]byte("\r\n"))
 	digits, isValue := bytes.CutPrefix(line, []byte("$"))
-	if err != nil || !isValue {
+	if err != nil || !isValue || string(digits) == "-1" {
 		return line, err
 	}
 	size, err := strconv.Atoi(string(digits))
@@ -65,6 +66,8 @@ func shout(conn net.Conn) error {
 	for line, err := range s.Messages([]byte("\n")) {
 		if _, ok := errors.AsType[*bufsock.MessageTooLongError](err); ok {
 			s.Send([]byte("line too long\n"))
+			s.CloseWrite()
+			s.Discard(1 << 20) // so that the answer is not lost in a reset
 		}
 		if err != nil {
 			return err

@@ -8,8 +8,9 @@ import (
 
 // Data of up to so many bytes, with what is buffered, is copied into the send
 // buffer and sent from there: because that costs less than a vectored write, or
-// less than several writes where there is no vectored one, as on TLS. Larger data
-// is not copied, unless a NonBlocking call has to be tried on a descriptor.
+// less than several writes where there is no vectored one, as on TLS. Larger
+// data is not copied, unless a NonBlocking call has to be tried on a
+// descriptor.
 const (
 	copySize         = 16 << 10
 	copySizeNoVector = 64 << 10
@@ -21,8 +22,9 @@ const (
 // If it fails, the unsent bytes are in the send buffer, those of data included,
 // and [BufferedSocket.Flush] goes on from there. Do not send data again: that
 // would duplicate it. This holds for every failure but an error that matches
-// [ErrInvalidArgument] or [net.ErrClosed], also if the time was up before it was
-// the call's turn. Bytes that were all sent are never reported as a timeout.
+// [ErrInvalidArgument] or [net.ErrClosed], also if the time was up before it
+// was the call's turn. Bytes that were all sent are never reported as a
+// timeout.
 //
 // It takes [WithTimeout] and [WithContext]. A timeout while writing ends a TLS
 // session: see [crypto/tls.Conn.SetWriteDeadline].
@@ -86,14 +88,15 @@ func (s *BufferedSocket) Flush(opts ...Option) error {
 }
 
 // SendBuffer returns a copy of the send buffer: bytes that have been given to
-// Buffer, or to a Send that failed, and have not been sent. It does not wait for
-// a blocked call.
+// Buffer, or to a Send that failed, and have not been sent. It does not wait
+// for a blocked call.
 func (s *BufferedSocket) SendBuffer() []byte { return s.send.snapshot() }
 
 // Write implements [net.Conn]: it sends the send buffer and then p, of which
 // nothing is kept. It returns how many bytes of p were sent. Only the write
-// deadline bounds it; errors are those of the connection, a timeout included, or
-// a *TimeoutError if the connection was not asked because the deadline had passed.
+// deadline bounds it; errors are those of the connection, a timeout included,
+// or a *TimeoutError if the connection was not asked because the deadline had
+// passed.
 func (s *BufferedSocket) Write(p []byte) (int, error) {
 	c := call{request: request{op: "Write", timeout: NoTimeout}}
 	h := &s.send
@@ -112,9 +115,9 @@ func (s *BufferedSocket) Write(p []byte) (int, error) {
 
 // ReadFrom implements [io.ReaderFrom]: it sends the send buffer and then what r
 // returns until its end. To TCP and Unix sockets the kernel copies where it
-// can. Only the write deadline bounds it, but neither that nor Close ends a read
-// of r; other sends wait while r is read. If it fails, what was taken from r and
-// not sent is not kept.
+// can. Only the write deadline bounds it, but neither that nor Close ends a
+// read of r; other sends wait while r is read. If it fails, what was taken from
+// r and not sent is not kept.
 func (s *BufferedSocket) ReadFrom(r io.Reader) (int64, error) {
 	c := call{request: request{op: "ReadFrom", timeout: NoTimeout}}
 	h := &s.send

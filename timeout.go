@@ -322,8 +322,8 @@ func (c *call) expired() bool {
 }
 
 // A call may make so many probes, as long as they find something, before it
-// looks at the clock; a NonBlocking one goes on for burst. That is enough for all
-// that a kernel holds.
+// looks at the clock; a NonBlocking one goes on for burst. That is enough for
+// all that a kernel holds.
 const (
 	maxProbes = 256
 	burst     = 50 * time.Millisecond
@@ -474,7 +474,8 @@ func hasShakenHands(conn handshaker) bool {
 }
 
 // shakeHands does the handshake if it is due. The deadline of one direction
-// would not bound it, so it gets the call's as a context, and a turn of its own.
+// would not bound it, so it gets the call's as a context, and a turn of its
+// own.
 func (s *BufferedSocket) shakeHands(c *call, h *half) error {
 	conn, gate, until := s.conn.(handshaker), s.handshake, c.until
 	if user := s.userDeadline(h); !user.IsZero() {

@@ -5,8 +5,9 @@
 //	go run ./internal/apitext >api.txt
 //
 // GOOS and GOARCH select the platform. A constant is shown with its value.
-// Parameters keep their names, because the documentation speaks of them. Of what
-// is not exported a line tells only that it is there, which others can notice.
+// Parameters keep their names, because the documentation speaks of them. Of
+// what is not exported a line tells only that it is there, which others can
+// notice.
 package main
 
 import (
@@ -48,8 +49,8 @@ func load(dir string) (*types.Package, error) {
 	return importer.ForCompiler(token.NewFileSet(), "gc", lookup).Import(last)
 }
 
-// describe returns the lines, ordered by the names that are declared. The fields
-// of a struct stay in order: it matters to literals without names.
+// describe returns the lines, ordered by the names that are declared. The
+// fields of a struct stay in order: it matters to literals without names.
 func describe(pkg *types.Package) []string {
 	var lines []string
 	qualify := types.RelativeTo(pkg)

@@ -15,12 +15,12 @@
 // All mutants of functions are compiled into one test binary, which runs the
 // one that an environment variable names. Tests that do not pass in that binary
 // as it is, because they count allocations, run in a build of each mutant that
-// the others let live, as do all tests for mutants outside of functions. Nothing
-// in the directory of the package is written to.
+// the others let live, as do all tests for mutants outside of functions.
+// Nothing in the directory of the package is written to.
 //
 // A mutant that behaves as the original does cannot be killed. The file
-// equivalents.txt beside this one lists those, each with the reason. They do
-// not count; with -equivalents they are run, and must survive.
+// internal/mutate/equivalents.txt lists those, with the reasons. They do not
+// count; with -equivalents they are run, and must survive.
 package main
 
 import (

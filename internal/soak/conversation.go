@@ -185,8 +185,8 @@ func (p *party) answer(r *rand.Rand) {
 	p.ns.Close()
 }
 
-// receiveAll receives messages until the stream ends, wants each to be the next,
-// and hands on its number.
+// receiveAll receives messages until the stream ends, wants each to be the
+// next, and hands on its number.
 func (p *party) receiveAll(r *rand.Rand, next func(number int64) bool) {
 	c := p.t.c
 	for {
