@@ -57,9 +57,10 @@
 //
 // [WithContext] ends a call when a context is done. Bytes that have arrived win
 // over the cancellation, and the connection stays usable. A call that has to
-// wait with a context that can be canceled allocates a little. To shut a server down
-// without cutting an answer off, give the context to receives and not to sends,
-// and ask it before each receive, because a busy peer has bytes there always:
+// wait with a context that can be canceled allocates a little. To shut a server
+// down without cutting an answer off, give the context to receives and not to
+// sends, and ask it before each receive, because a busy peer has bytes there
+// always:
 //
 //	for ctx.Err() == nil {
 //		request, err := ns.ReadNetstring(bufsock.WithContext(ctx))
@@ -76,8 +77,8 @@
 // [NoTimeout]. Set deadlines on the socket and not on the connection below it,
 // whose deadlines the socket changes while a call waits.
 //
-// A call that is answered from the buffer looks at no clock and touches no
-// deadline.
+// A call that is answered from the buffer touches no deadline and makes no
+// system call.
 //
 // A TLS handshake is best done before the connection is wrapped, and must be if
 // a type of your own around the tls.Conn hides it. If it is left to the first

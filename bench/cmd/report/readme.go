@@ -34,7 +34,7 @@ bufsock is modelled on. All of it over TCP on loopback.
 
 This page and its charts are written by
 
-` + "```sh\ngo run ./cmd/report\n```" + `
+` + "```sh\ngo run ./cmd/report -rounds %d\n```" + `
 
 in this directory, which took %v. A part of it, on the terminal:
 
@@ -65,7 +65,7 @@ nearer to 1 than what the sides do themselves.
 `
 
 func (r *report) writeText(out io.Writer) {
-	fmt.Fprintf(out, introduction, r.took.Round(time.Second), r.plan.Turn, r.plan.Rounds)
+	fmt.Fprintf(out, introduction, r.plan.Rounds, r.took.Round(time.Second), r.plan.Turn, r.plan.Rounds)
 	fmt.Fprintf(out, "Measured on %s.\n\n", machine())
 	fmt.Fprintf(out, "![time per line: bufsock in blue, its peers in grey](charts/%s.svg)\n\n", r.table[0].Name)
 	r.writePeersAhead(out)
