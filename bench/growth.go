@@ -289,7 +289,7 @@ func Contention() Workload {
 		Scale: "goroutines", Sizes: []int{1, 2, 4, 8, 16, 32, 64},
 		Sides: []Side{
 			shared(recvUntil, "", receiveUntil(lf)),
-			shared(sharedReadBytes, "no deadline or limit; who waits for the lock cannot stop", func(conn net.Conn, _ int) loop {
+			shared(sharedReadBytes, "no deadline or limit; a goroutine that waits for the lock cannot give up", func(conn net.Conn, _ int) loop {
 				return readBytesFrom(&lockedReader{br: bufio.NewReaderSize(conn, readSize)})
 			}),
 		},
