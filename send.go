@@ -104,11 +104,7 @@ func (s *BufferedSocket) Write(p []byte) (int, error) {
 	defer s.leave(&c, h)
 	before := h.data.len()
 	if err == nil {
-		var pieces [][]byte
-		if len(p) > 0 {
-			pieces = [][]byte{p}
-		}
-		err = s.transmit(&c, pieces)
+		err = s.transmit(&c, [][]byte{p})
 	}
 	return max(c.sent-before, 0), s.explainConn(&c, h, err)
 }
