@@ -4,12 +4,14 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"go/ast"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -30,11 +32,19 @@ type runner struct {
 	slow    string          // a pattern: the tests that take their time
 	timeout time.Duration   // of the others
 	number  map[*mutant]int // by which the binary knows them
+
+	mu      sync.Mutex
+	killers map[*ast.FuncDecl][]string // tests that have killed mutants of a function
 }
 
 // newRunner builds the binary with all mutants, and runs it with none.
 func newRunner(w io.Writer, tmp string, all []*mutant) (*runner, error) {
-	r := &runner{tmp: tmp, bin: filepath.Join(tmp, "mutants.test"), number: map[*mutant]int{}}
+	r := &runner{
+		tmp:     tmp,
+		bin:     filepath.Join(tmp, "mutants.test"),
+		number:  map[*mutant]int{},
+		killers: map[*ast.FuncDecl][]string{},
+	}
 	for i, m := range all {
 		r.number[m] = i + 1
 	}
@@ -152,7 +162,10 @@ func (r *runner) command(timeout time.Duration, number int, args ...string) (out
 // timedOut is what a test binary says when its time is up.
 const timedOut = "panic: test timed out"
 
-var failure = regexp.MustCompile(`--- FAIL: \S+|fatal error: .*|panic: .*`)
+var (
+	failure    = regexp.MustCompile(`--- FAIL: \S+|fatal error: .*|panic: .*`)
+	failedTest = regexp.MustCompile(`(?m)^--- FAIL: (\S+)`)
+)
 
 // try runs the tests with a mutant, and returns what became of it and which
 // test did that.
@@ -160,6 +173,9 @@ func (r *runner) try(m *mutant) (result, by string) {
 	runs := [][]string{
 		{r.bin, "-test.failfast", "-test.skip", r.slow},
 		{r.bin, "-test.failfast", "-test.run", r.slow},
+	}
+	if likely := r.likely(m.fn); likely != "" {
+		runs = append([][]string{{r.bin, "-test.failfast", "-test.run", likely}}, runs...)
 	}
 	if m.fn == nil {
 		overlay, err := r.overlay(strconv.Itoa(r.number[m]), map[string]string{m.file.path: m.with(0, len(m.file.src))})
@@ -170,7 +186,7 @@ func (r *runner) try(m *mutant) (result, by string) {
 	}
 	for i, args := range runs {
 		timeout := r.timeout
-		if i > 0 || m.fn == nil {
+		if i == len(runs)-1 {
 			timeout = 90 * time.Second
 		}
 		out, err := r.command(timeout, r.number[m], args...)
@@ -178,10 +194,34 @@ func (r *runner) try(m *mutant) (result, by string) {
 			return hung, ""
 		}
 		if err != nil {
+			r.noteKiller(m.fn, out)
 			return killed, failure.FindString(out)
 		}
 	}
 	return survived, ""
+}
+
+// likely returns a pattern of the tests that killed other mutants of fn. They
+// are run first, because all of them together take long.
+func (r *runner) likely(fn *ast.FuncDecl) string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.killers[fn]) == 0 {
+		return ""
+	}
+	return "^(" + strings.Join(r.killers[fn], "|") + ")$"
+}
+
+func (r *runner) noteKiller(fn *ast.FuncDecl, out string) {
+	failed := failedTest.FindStringSubmatch(out)
+	if fn == nil || failed == nil {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !slices.Contains(r.killers[fn], failed[1]) {
+		r.killers[fn] = append(r.killers[fn], failed[1])
+	}
 }
 
 func (r *runner) runAll(w io.Writer, mutants []*mutant) {
