@@ -114,6 +114,12 @@ func TestResetThatASendMetIsNotAnEnd(t *testing.T) {
 			require.Equal(t, 14, n)
 			_, err = s.Read(make([]byte, 100))
 			require.ErrorIs(t, err, syscall.ECONNRESET)
+			if name == "Write" { // nothing is unsent: another connection has an end of its own
+				require.NoError(t, s.Upgrade(func(net.Conn) (net.Conn, error) { return segments("x"), nil }))
+				msg, err := s.RecvClose()
+				require.NoError(t, err)
+				require.Equal(t, "x", string(msg))
+			}
 		})
 	}
 }

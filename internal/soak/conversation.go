@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -119,7 +120,17 @@ func (p *party) sendAll(r *rand.Rand, length, breakAt int64, stop *atomic.Bool) 
 			return
 		}
 	}
-	p.ns.Socket().CloseWrite()
+	p.end()
+}
+
+// end sends the end of the stream. On TLS that is a message, for which crypto/tls
+// allows five seconds: if they do not do, the peer will not be told.
+func (p *party) end() {
+	e, ok := errors.AsType[net.Error](p.ns.Socket().CloseWrite())
+	if ok && e.Timeout() {
+		p.t.c.unended.Add(1)
+		p.abort()
+	}
 }
 
 // abort closes the connection as a crash would.
@@ -181,7 +192,7 @@ func (p *party) hurry(r *rand.Rand, allowed bool) ([]bufsock.Option, func()) {
 // answer sends back what comes, until the client has ended or the connection.
 func (p *party) answer(r *rand.Rand) {
 	p.receiveAll(r, func(number int64) bool { return p.send(r, number) })
-	p.ns.Socket().CloseWrite()
+	p.end()
 	p.ns.Close()
 }
 

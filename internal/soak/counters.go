@@ -21,6 +21,7 @@ type counters struct {
 	faults              atomic.Int64
 	timeouts, cancels   atomic.Int64
 	broken              atomic.Int64 // connections, by a reset or a half-close
+	unended             atomic.Int64 // of them, those of TLS whose end could not be sent in time
 
 	lost, doubled, damaged atomic.Int64 // messages
 	unaccounted            atomic.Int64 // bytes that a socket took and neither returned nor kept
@@ -80,6 +81,7 @@ func (c *counters) table(w io.Writer, before, after usage) {
 	}{
 		{"connections", c.conversations.Load()},
 		{"of them reset or half-closed", c.broken.Load()},
+		{"of these without an end of TLS", c.unended.Load()},
 		{"messages", c.messages.Load()},
 		{"bytes", c.bytes.Load()},
 		{"timeouts", c.timeouts.Load()},
