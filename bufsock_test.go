@@ -469,6 +469,14 @@ func commas(data []byte, atEOF bool) (int, []byte, error) {
 	return 0, data, bufio.ErrFinalToken
 }
 
+// dashes is commas that first skips dashes.
+func dashes(data []byte, atEOF bool) (int, []byte, error) {
+	if n := len(data) - len(bytes.TrimLeft(data, "-")); n > 0 {
+		return n, nil, nil
+	}
+	return commas(data, atEOF)
+}
+
 // whole gives all that is left as a token, also if that is nothing.
 func whole(data []byte, atEOF bool) (int, []byte, error) {
 	if !atEOF {
@@ -489,6 +497,7 @@ func TestRecvSplitEndsWithTheFinalToken(t *testing.T) {
 		"a token of no bytes":      {"", whole, []string{""}},
 		"the rest, and then none":  {"123", whole, []string{"123", ""}},
 		"what bufio ends with, no": {"1 2", bufio.ScanWords, []string{"1", "2"}},
+		"behind what was skipped":  {"1,-2,--3", dashes, []string{"1", "2", "3"}},
 	} {
 		for _, w := range []*wire{segments(tt.stream), segments(strings.Split(tt.stream, "")...)} {
 			s := bufsock.NewBufferedSocket(w)
@@ -503,13 +512,39 @@ func TestRecvSplitEndsWithTheFinalToken(t *testing.T) {
 				msg, err := s.RecvSplit(tt.split, bufsock.AppendTo(dst))
 				require.IsType(t, (*bufsock.ConnectionClosedError)(nil), err, name)
 				require.ErrorIs(t, err, io.EOF, name)
+				require.EqualError(t, err, "bufsock: RecvSplit: connection closed by peer before a token (0 bytes buffered)")
 				require.Equal(t, dst, msg, name)
 			}
 			require.NoError(t, s.Upgrade(func(net.Conn) (net.Conn, error) { return segments("4"), nil }))
 			msg, err := s.RecvSplit(commas)
 			require.NoError(t, err, "another connection has tokens of its own")
 			require.Equal(t, "4", string(msg))
+			require.NoError(t, s.Close())
+			_, err = s.RecvSplit(commas)
+			assertClosed(t, err)
 		}
+	}
+}
+
+// At the end of the stream a split function may fail, and may close the socket.
+func TestRecvSplitThatFailsAtTheEnd(t *testing.T) {
+	boom := errors.New("boom")
+	for _, dst := range [][]byte{nil, []byte("dst")} {
+		s := bufsock.NewBufferedSocket(segments("a"))
+		msg, err := s.RecvSplit(func(_ []byte, atEOF bool) (int, []byte, error) {
+			if atEOF {
+				return 0, nil, boom
+			}
+			return 0, nil, nil
+		}, bufsock.AppendTo(dst))
+		require.Equal(t, boom, err)
+		require.Equal(t, dst, msg)
+		msg, err = s.RecvSplit(func([]byte, bool) (int, []byte, error) {
+			require.NoError(t, s.Close())
+			return 0, nil, nil
+		}, bufsock.AppendTo(dst))
+		assertClosed(t, err)
+		require.Equal(t, dst, msg)
 	}
 }
 
@@ -1254,6 +1289,18 @@ func TestClosedSocketsAnswerNothingFromTheBuffer(t *testing.T) {
 			assert.Nil(t, msg, name)
 		}
 	}
+}
+
+// A search does not go on that was for other delimiters, even if they are the
+// same bytes with their lengths between them.
+func TestSearchesForOtherDelimitersBeginAnew(t *testing.T) {
+	s := bufsock.NewBufferedSocket(&wire{reads: []read{{"xa", nil}, {"", os.ErrDeadlineExceeded}}})
+	_, _, err := s.RecvUntilAny([][]byte{[]byte("a\x01b")})
+	require.IsType(t, (*bufsock.TimeoutError)(nil), err)
+	msg, which, err := s.RecvUntilAny([][]byte{[]byte("a"), []byte("b")})
+	require.NoError(t, err)
+	require.Equal(t, "x", string(msg))
+	require.Zero(t, which)
 }
 
 // The memory of a buffer is used again, by any socket, but nothing that was
