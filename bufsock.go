@@ -438,8 +438,8 @@ func (s *BufferedSocket) configure(op string, opts []Option) {
 func liftDeadlines(conn net.Conn) {
 	switch conn.(type) {
 	case *net.TCPConn, *net.UnixConn, handshaker:
-		conn.SetReadDeadline(time.Time{}) // if that fails, so will the first call
-		conn.SetWriteDeadline(time.Time{})
+		_ = conn.SetReadDeadline(time.Time{}) // if that fails, so will the first call
+		_ = conn.SetWriteDeadline(time.Time{})
 	}
 }
 
@@ -556,7 +556,7 @@ func (s *BufferedSocket) Close() error {
 		gate.close()
 	}
 	if _, ok := conn.(handshaker); ok {
-		conn.SetReadDeadline(past) // the farewell of TLS may take its time
+		_ = conn.SetReadDeadline(past) // the farewell of TLS may take its time
 	}
 	return conn.Close()
 }

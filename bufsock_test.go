@@ -548,6 +548,35 @@ func TestRecvSplitThatFailsAtTheEnd(t *testing.T) {
 	}
 }
 
+// Only at the end of the stream is a final token the last.
+func TestFinalTokenBeforeTheEnd(t *testing.T) {
+	s := bufsock.NewBufferedSocket(segments("a,b,"))
+	for _, want := range []string{"a", "b"} {
+		msg, err := s.RecvSplit(func(data []byte, _ bool) (int, []byte, error) {
+			return 2, data[:1], bufio.ErrFinalToken
+		})
+		require.NoError(t, err)
+		require.Equal(t, want, string(msg))
+	}
+}
+
+// A split function must not advance out of what it was shown, also behind what
+// it has skipped.
+func TestRecvSplitAdvancesWithinItsData(t *testing.T) {
+	for advance, want := range map[int]error{-1: bufio.ErrNegativeAdvance, 3: bufio.ErrAdvanceTooFar} {
+		s := bufsock.NewBufferedSocket(segments("  ab"))
+		msg, err := s.RecvSplit(func(data []byte, _ bool) (int, []byte, error) {
+			if data[0] == ' ' {
+				return 1, nil, nil
+			}
+			return advance, data, nil
+		}, bufsock.AppendTo([]byte("dst")))
+		require.ErrorIs(t, err, want)
+		require.Equal(t, "dst", string(msg))
+		require.Equal(t, "  ab", string(s.RecvBuffer()))
+	}
+}
+
 // A split function may append to what it is shown, as it may in a Scanner.
 func TestRecvSplitCannotWriteToTheBuffer(t *testing.T) {
 	s := bufsock.NewBufferedSocket(segments("abcdEFGH"))
@@ -671,6 +700,20 @@ func TestRecvUntilResumes(t *testing.T) {
 	msg, err = s.RecvUntil([]byte("\n"), now)
 	require.NoError(t, err, "the search moves with the bytes")
 	require.Equal(t, "f", string(msg))
+}
+
+// What the iterator was given may be changed afterwards.
+func TestMessagesKeepsWhatItWasGiven(t *testing.T) {
+	s := bufsock.NewBufferedSocket(segments("a;b;"))
+	delim, opts := []byte(";"), []bufsock.Option{bufsock.WithMaxSize(2)}
+	messages := s.Messages(delim, opts...)
+	delim[0], opts[0] = ',', bufsock.WithMaxSize(0)
+	var got []string
+	for msg, err := range messages {
+		require.NoError(t, err)
+		got = append(got, string(msg))
+	}
+	require.Equal(t, []string{"a", "b"}, got)
 }
 
 func TestMessages(t *testing.T) {
@@ -1451,6 +1494,39 @@ func TestReadsAskForTheReadSize(t *testing.T) {
 			require.Equal(t, content[tt.discarded:], s.RecvBuffer())
 		})
 	}
+}
+
+// What ends a stream is returned again and again, and the connection is not
+// asked any more. A connection may forget it.
+func TestTheEndOfAStreamIsKept(t *testing.T) {
+	for _, end := range []error{io.EOF, io.ErrUnexpectedEOF, &net.OpError{Op: "read", Err: net.ErrClosed}} {
+		for _, with := range []string{"a", ""} {
+			reads := []read{{"a", nil}, {"", end}, {"b", nil}}
+			if with != "" {
+				reads = []read{{"a", end}, {"b", nil}}
+			}
+			s := bufsock.NewBufferedSocket(&wire{reads: reads})
+			_, err := s.Recv(1)
+			require.NoError(t, err)
+			for range 3 {
+				_, err := s.Recv(1)
+				require.Equal(t, end, err)
+				_, err = s.Read(make([]byte, 1))
+				require.Equal(t, end, err)
+			}
+		}
+	}
+}
+
+// A discard forgets how far another search has come.
+func TestDiscardUntilBehindASearch(t *testing.T) {
+	s := bufsock.NewBufferedSocket(&wire{reads: []read{{"0123456789", nil}, {"", os.ErrDeadlineExceeded}, {"ab\nc", nil}}})
+	_, err := s.RecvUntil(lf)
+	require.IsType(t, (*bufsock.TimeoutError)(nil), err)
+	n, err := s.DiscardUntil(lf)
+	require.NoError(t, err)
+	require.Equal(t, 13, n)
+	require.Equal(t, "c", string(s.RecvBuffer()))
 }
 
 func TestDiscardTellsWhetherAnythingCame(t *testing.T) {

@@ -126,7 +126,7 @@ func TestClose(t *testing.T) {
 	require.NoError(t, s.Buffer([]byte("unsent")))
 	require.NoError(t, s.Close())
 	require.NoError(t, s.Close(), "again")
-	assert.Empty(t, s.RecvBuffer())
+	assert.Equal(t, []byte{}, s.RecvBuffer(), "empty and not nil")
 	assert.Zero(t, s.Buffered())
 	assert.Empty(t, s.SendBuffer())
 	rest, err := io.ReadAll(remote)
@@ -998,6 +998,37 @@ type shaker struct {
 }
 
 func (s shaker) HandshakeContext(ctx context.Context) error { return s.shake(ctx) }
+
+// ReadFrom does the handshake first, if the buffer could be sent.
+func TestReadFromShakesHands(t *testing.T) {
+	shaken := 0
+	w := &wire{}
+	s := bufsock.NewBufferedSocket(shaker{w, func(context.Context) error { shaken++; return nil }})
+	_, err := s.ReadFrom(strings.NewReader("x"))
+	require.NoError(t, err)
+	require.Equal(t, 1, shaken)
+
+	boom := errors.New("boom")
+	s = bufsock.NewBufferedSocket(shaker{counting{count: func([]byte) (int, error) { return 0, boom }}, func(context.Context) error { return nil }})
+	require.NoError(t, s.Buffer([]byte("buffered")))
+	n, err := s.ReadFrom(readerFunc(func([]byte) (int, error) { panic("nothing is to be read") }))
+	require.Equal(t, boom, err)
+	require.Zero(t, n)
+}
+
+// WriteTo holds the turn while it writes what was buffered before.
+func TestWriteToHoldsTheTurnWithABufferToo(t *testing.T) {
+	s := bufsock.NewBufferedSocket(segments("abc"))
+	_, err := s.Peek(3)
+	require.NoError(t, err)
+	n, err := s.WriteTo(writerFunc(func(p []byte) (int, error) {
+		_, err := s.Recv(1, bufsock.WithTimeout(bufsock.NonBlocking))
+		require.ErrorIs(t, err, bufsock.ErrWouldBlock)
+		return len(p), nil
+	}))
+	require.NoError(t, err)
+	require.EqualValues(t, 3, n)
+}
 
 // Close ends a receive at once, though the farewell of TLS takes its time.
 func TestCloseEndsAReceiveBeforeTheFarewell(t *testing.T) {

@@ -102,6 +102,8 @@ func TestResetThatASendMetIsNotAnEnd(t *testing.T) {
 				err = send(s)
 			}
 			require.ErrorIs(t, err, syscall.ECONNRESET)
+			_, err = s.Peek(len("half of a mess"))
+			require.NoError(t, err, "what came before")
 			for range 2 {
 				msg, err := s.RecvClose()
 				require.ErrorIs(t, err, syscall.ECONNRESET)
@@ -114,6 +116,9 @@ func TestResetThatASendMetIsNotAnEnd(t *testing.T) {
 			require.Equal(t, 14, n)
 			_, err = s.Read(make([]byte, 100))
 			require.ErrorIs(t, err, syscall.ECONNRESET)
+			other, _ := tcpPair(t)
+			_, err = s.WriteTo(other)
+			require.ErrorIs(t, err, syscall.ECONNRESET, "a copy finds no end, either")
 			if name == "Write" { // nothing is unsent: another connection has an end of its own
 				require.NoError(t, s.Upgrade(func(net.Conn) (net.Conn, error) { return segments("x"), nil }))
 				msg, err := s.RecvClose()

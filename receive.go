@@ -820,9 +820,7 @@ func (s *BufferedSocket) fill(c *call) error {
 		return s.note(s.poll(c, &s.recv), false)
 	}
 	n, err := s.receive(c, s.recv.space(int(s.readSize)))
-	if n > 0 {
-		s.recv.data.commit(n)
-	}
+	s.recv.data.commit(n)
 	return err
 }
 
@@ -879,7 +877,7 @@ func (s *BufferedSocket) note(err error, later bool) error {
 	if reset := s.reset.Load(); reset != nil && err == io.EOF {
 		err = *reset
 	}
-	if err != nil && err != errTimeUp && (later || isFinal(err)) {
+	if err != errTimeUp && (later || isFinal(err)) {
 		s.end = err
 	}
 	return err
@@ -888,7 +886,7 @@ func (s *BufferedSocket) note(err error, later bool) error {
 // ended returns the error that was kept.
 func (s *BufferedSocket) ended() error {
 	err := s.end
-	if err != nil && !isFinal(err) {
+	if !isFinal(err) {
 		s.end = nil
 	}
 	return err
