@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"io"
 	"net"
+	"syscall"
 	"testing"
 	"time"
 
@@ -59,6 +60,48 @@ func TestKernelCopiesAfterTheBufferIsDrained(t *testing.T) {
 			require.NoError(t, err)
 			require.NoError(t, <-copied)
 			require.True(t, bytes.Equal(sent[len("header\n"):], got), "the bytes differ")
+		})
+	}
+}
+
+// A copy that ends because its destination is broken leaves the source as it is,
+// open or at its end.
+func TestCopiesThatBreakAtTheDestination(t *testing.T) {
+	for name, tt := range map[string]struct {
+		want  error
+		ended bool
+	}{
+		"reset":                         {syscall.ECONNRESET, false},
+		"broken":                        {syscall.EPIPE, false},
+		"broken, the source at its end": {syscall.EPIPE, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			source, from := tcpPair(t)
+			to, target := tcpPair(t)
+			require.NoError(t, target.(*net.TCPConn).SetLinger(0))
+			require.NoError(t, target.Close())
+			if tt.want == syscall.EPIPE { // the kernel tells of the reset once
+				_, err := to.Read(make([]byte, 1))
+				require.ErrorIs(t, err, syscall.ECONNRESET)
+			}
+			_, err := source.Write([]byte("x")) // which the copy loses
+			require.NoError(t, err)
+			if tt.ended {
+				require.NoError(t, source.Close())
+			}
+			s := bufsock.NewBufferedSocket(from, bufsock.WithTimeout(time.Minute))
+			_, err = s.WriteTo(to)
+			require.ErrorIs(t, err, tt.want)
+			if tt.ended {
+				_, err = s.Recv(1)
+				require.Equal(t, io.EOF, err)
+				return
+			}
+			_, err = source.Write([]byte("y"))
+			require.NoError(t, err)
+			msg, err := s.Recv(1)
+			require.NoError(t, err)
+			require.Equal(t, "y", string(msg))
 		})
 	}
 }
