@@ -1030,6 +1030,45 @@ func TestWriteToHoldsTheTurnWithABufferToo(t *testing.T) {
 	require.EqualValues(t, 3, n)
 }
 
+// Nothing is no reason to ask a connection, which might wait.
+func TestWritingNothingDoesNotWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		local, remote := net.Pipe()
+		s := bufsock.NewBufferedSocket(local)
+		n, err := s.Write(nil)
+		require.NoError(t, err)
+		require.Zero(t, n)
+		n, err = s.SendBuffers([][]byte{nil, {}})
+		require.NoError(t, err)
+		require.Zero(t, n)
+		s.Close()
+		remote.Close()
+	})
+}
+
+// A send counts its own bytes and those before it, not those of a send that
+// failed behind it, which a try may take along.
+func TestSendsDoNotCountWhatIsBehindThem(t *testing.T) {
+	sockets(t, func(t *testing.T, local, remote net.Conn) {
+		s := bufsock.NewBufferedSocket(local, bufsock.WithTimeout(time.Minute))
+		var err error
+		for err == nil {
+			_, err = s.Send(make([]byte, 10_000), bufsock.WithTimeout(bufsock.NonBlocking))
+		}
+		require.ErrorIs(t, err, bufsock.ErrWouldBlock)
+		before := len(s.SendBuffer())
+		sent := make(chan int)
+		go func() { n, _ := s.Send(make([]byte, 1000)); sent <- n }()
+		for len(s.SendBuffer()) == before {
+			runtime.Gosched()
+		}
+		_, err = s.Send(make([]byte, 1000), bufsock.WithTimeout(bufsock.NonBlocking))
+		require.ErrorIs(t, err, bufsock.ErrWouldBlock)
+		go io.Copy(io.Discard, remote)
+		require.Equal(t, before+1000, <-sent)
+	})
+}
+
 // Close ends a receive at once, though the farewell of TLS takes its time.
 func TestCloseEndsAReceiveBeforeTheFarewell(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
