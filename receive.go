@@ -544,7 +544,7 @@ func beginning(data, delim []byte) int {
 // drop consumes at most n bytes and returns how many.
 func (s *BufferedSocket) drop(n int) int {
 	n = min(n, s.recv.data.len())
-	s.recv.consume(n)
+	s.recv.data.consume(n)
 	return n
 }
 

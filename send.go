@@ -228,12 +228,12 @@ func (s *BufferedSocket) transmit(c *call, pieces [][]byte) error {
 	if takesVector(s.conn) && (head > 0 && len(pieces) > 0 || len(pieces) > 1) {
 		n, err := s.transmitVector(c, pieces)
 		c.sent += n
-		h.consume(min(n, head))
+		h.data.consume(min(n, head))
 		return err
 	}
 	if head > 0 {
 		n, err := s.transmitOne(c, h.data.bytes())
-		h.consume(n)
+		h.data.consume(n)
 		if err != nil {
 			return err
 		}
@@ -247,12 +247,6 @@ func (s *BufferedSocket) transmit(c *call, pieces [][]byte) error {
 		}
 	}
 	return nil
-}
-
-func (h *half) consume(n int) {
-	if n > 0 {
-		h.data.consume(n)
-	}
 }
 
 func (s *BufferedSocket) transmitOne(c *call, p []byte) (int, error) {
@@ -276,7 +270,6 @@ func takesVector(conn net.Conn) bool {
 // A vector is a list of pieces that the kernel is given at once.
 type vector struct {
 	all, rest net.Buffers
-	size      int
 }
 
 var vectors = sync.Pool{New: func() any { return new(vector) }}
@@ -286,9 +279,9 @@ func (s *BufferedSocket) transmitVector(c *call, pieces [][]byte) (int, error) {
 	h := &s.send
 	v := vectors.Get().(*vector)
 	v.all = append(append(v.all[:0], h.data.bytes()), pieces...)
-	v.size = 0
+	size := 0
 	for _, p := range v.all {
-		v.size += len(p)
+		size += len(p)
 	}
 	defer func() {
 		clear(v.all)
@@ -298,7 +291,7 @@ func (s *BufferedSocket) transmitVector(c *call, pieces [][]byte) (int, error) {
 		return 0, err
 	}
 	n, err := s.unlockedVector(v)
-	return s.judge(c, h, n, v.size, err)
+	return s.judge(c, h, n, size, err)
 }
 
 // unlockedVector lets go of the lock for the vectored write.

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"os"
 	"strconv"
@@ -310,6 +311,21 @@ func TestTimeoutDoesNotStartAgain(t *testing.T) {
 }
 
 // A peer that drains slowly is the same for sends: one deadline for the whole.
+// The longest timeout there is ends no call early.
+func TestLongestTimeout(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		local, remote := net.Pipe()
+		s := bufsock.NewBufferedSocket(local, bufsock.WithTimeout(math.MaxInt64))
+		time.AfterFunc(1000*time.Hour, func() { remote.Write([]byte("ab")) })
+		_, err := s.Recv(1)
+		require.NoError(t, err)
+		_, err = s.RecvSplit(bufio.ScanBytes)
+		require.NoError(t, err)
+		s.Close()
+		remote.Close()
+	})
+}
+
 // The time that a split function takes counts, from its first call on.
 func TestTimeoutCoversTheSplitFunction(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
