@@ -999,6 +999,16 @@ type shaker struct {
 
 func (s shaker) HandshakeContext(ctx context.Context) error { return s.shake(ctx) }
 
+// Of a connection that does not say whether it has done its handshake it is
+// taken to be due.
+func TestUnknownHandshakeIsNotBegunByACanceledCall(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	s := bufsock.NewBufferedSocket(shaker{segments("a"), func(context.Context) error { panic("a handshake") }})
+	_, err := s.Recv(1, bufsock.WithContext(ctx))
+	require.ErrorIs(t, err, context.Canceled)
+}
+
 // ReadFrom does the handshake first, if the buffer could be sent.
 func TestReadFromShakesHands(t *testing.T) {
 	shaken := 0
