@@ -254,6 +254,27 @@ func TestTurnIsWaitedForWithinTheTimeout(t *testing.T) {
 	})
 }
 
+// The deadline ends a wait for the turn of a call that it does not end, which is
+// not at the connection.
+func TestDeadlineAndTimeoutInTheQueueWhicheverIsFirst(t *testing.T) {
+	for _, tt := range []struct{ deadline, timeout, want time.Duration }{
+		{time.Second, time.Minute, time.Second},
+		{time.Minute, time.Second, time.Second},
+		{time.Second, bufsock.NoTimeout, time.Second},
+		{time.Second, math.MaxInt64, time.Second},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			s := bufsock.NewBufferedSocket(segments("abc\n"))
+			release := occupy(t, s)
+			require.NoError(t, s.SetReadDeadline(time.Now().Add(tt.deadline)))
+			d, err := elapsed(func() error { _, err := s.RecvUntil(lf, bufsock.WithTimeout(tt.timeout)); return err })
+			assert.Equal(t, tt.want, d)
+			assert.IsType(t, (*bufsock.TimeoutError)(nil), err)
+			release()
+		})
+	}
+}
+
 func TestCloseEndsBlockedAndQueuedCalls(t *testing.T) {
 	bubble(t, func(t *testing.T, s *bufsock.BufferedSocket, _ string, call func(...bufsock.Option) error) {
 		errs := make(chan error)
@@ -1299,6 +1320,39 @@ func TestCanceledCallsEndUnderAFlood(t *testing.T) {
 		require.ErrorIs(t, err, context.Canceled)
 		s.Close()
 	})
+}
+
+// The same where there is no descriptor to try, and nothing but the call looks
+// at the clock: a connection that always has a byte and minds no deadline.
+func TestCallsEndUnderAFloodThatMindsNoDeadline(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for _, tt := range []struct {
+		name  string
+		opt   bufsock.Option
+		want  error
+		takes time.Duration // besides the grace
+	}{
+		{"timeout", bufsock.WithTimeout(5 * time.Millisecond), os.ErrDeadlineExceeded, 5 * time.Millisecond},
+		{"NonBlocking", bufsock.WithTimeout(bufsock.NonBlocking), bufsock.ErrWouldBlock, time.Millisecond},
+		{"canceled", bufsock.WithContext(ctx), context.Canceled, 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				reads := 0
+				s := bufsock.NewBufferedSocket(&hooked{Conn: &wire{}, read: func(p []byte) (int, error) {
+					time.Sleep(300 * time.Microsecond)
+					if reads++; reads > 1000 {
+						return 0, errors.New("the call goes on without end")
+					}
+					return copy(p, "x"), nil
+				}})
+				d, err := elapsed(func() error { _, err := s.DiscardUntil(lf, tt.opt); return err })
+				assert.ErrorIs(t, err, tt.want)
+				assert.Less(t, d, tt.takes+2*time.Millisecond)
+			})
+		})
+	}
 }
 
 func TestDialHasTheDefaults(t *testing.T) {
