@@ -325,7 +325,7 @@ type BufferedSocket struct {
 	user    atomic.Pointer[userDeadlines]
 	recv    half
 	send    half
-	reset   atomic.Pointer[error] // what a send has met, if that is a reset
+	reset   atomic.Pointer[error] // a reset of the descriptor that a call has met
 	end     error                 // what further reads return; guarded by recv
 
 	readSize   int32

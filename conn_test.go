@@ -999,14 +999,45 @@ type shaker struct {
 
 func (s shaker) HandshakeContext(ctx context.Context) error { return s.shake(ctx) }
 
+// These say in other ways than a *tls.Conn, or not at all, whether they have done
+// their handshake.
+type (
+	stateOfArgument struct{ shaker }
+	noState         struct{ shaker }
+	plainState      struct{ shaker }
+	nilState        struct{ shaker }
+	otherState      struct{ shaker }
+	wordyState      struct{ shaker }
+	doneState       struct{ shaker }
+
+	stateOfTLS   struct{ HandshakeComplete bool }
+	stateInWords struct{ HandshakeComplete string }
+)
+
+func (stateOfArgument) ConnectionState(int) stateOfTLS { return stateOfTLS{true} }
+func (noState) ConnectionState()                       {}
+func (plainState) ConnectionState() bool               { return true }
+func (nilState) ConnectionState() *stateOfTLS          { return nil }
+func (otherState) ConnectionState() struct{}           { return struct{}{} }
+func (wordyState) ConnectionState() stateInWords       { return stateInWords{"yes"} }
+func (doneState) ConnectionState() stateOfTLS          { return stateOfTLS{true} }
+
 // Of a connection that does not say whether it has done its handshake it is
 // taken to be due.
 func TestUnknownHandshakeIsNotBegunByACanceledCall(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	s := bufsock.NewBufferedSocket(shaker{segments("a"), func(context.Context) error { panic("a handshake") }})
-	_, err := s.Recv(1, bufsock.WithContext(ctx))
-	require.ErrorIs(t, err, context.Canceled)
+	sh := shaker{segments("a"), func(context.Context) error { panic("a handshake") }}
+	for _, conn := range []net.Conn{
+		sh, stateOfArgument{sh}, noState{sh}, plainState{sh}, nilState{sh}, otherState{sh}, wordyState{sh},
+	} {
+		_, err := bufsock.NewBufferedSocket(conn).Recv(1, bufsock.WithContext(ctx))
+		require.ErrorIs(t, err, context.Canceled, "%T", conn)
+	}
+	sh.shake = func(context.Context) error { return nil }
+	msg, err := bufsock.NewBufferedSocket(doneState{sh}).Recv(1, bufsock.WithContext(ctx))
+	require.NoError(t, err)
+	require.Equal(t, "a", string(msg), "what is there wins")
 }
 
 // ReadFrom does the handshake first, if the buffer could be sent.

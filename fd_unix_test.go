@@ -129,6 +129,15 @@ func TestResetThatASendMetIsNotAnEnd(t *testing.T) {
 	}
 }
 
+// A connection without a descriptor knows itself how it ended.
+func TestEndWithoutADescriptorIsAnEnd(t *testing.T) {
+	s := bufsock.NewBufferedSocket(&wire{limits: []int{0}, err: syscall.ECONNRESET})
+	_, err := s.Send([]byte("x"))
+	require.Equal(t, syscall.ECONNRESET, err)
+	_, err = s.RecvClose()
+	require.NoError(t, err)
+}
+
 func TestSyscallConn(t *testing.T) {
 	sockets(t, func(t *testing.T, local, _ net.Conn) {
 		raw, err := bufsock.NewBufferedSocket(local).SyscallConn()

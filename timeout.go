@@ -469,8 +469,12 @@ func hasShakenHands(conn handshaker) bool {
 	if !state.IsValid() || state.Type().NumIn() != 0 || state.Type().NumOut() != 1 {
 		return false
 	}
-	complete := reflect.Indirect(state.Call(nil)[0]).FieldByName("HandshakeComplete")
-	return complete.IsValid() && complete.Bool()
+	result := reflect.Indirect(state.Call(nil)[0])
+	if result.Kind() != reflect.Struct {
+		return false
+	}
+	complete := result.FieldByName("HandshakeComplete")
+	return complete.Kind() == reflect.Bool && complete.Bool()
 }
 
 // shakeHands does the handshake if it is due. The deadline of one direction
@@ -485,7 +489,7 @@ func (s *BufferedSocket) shakeHands(c *call, h *half) error {
 	}
 	h.mu.Unlock()
 	defer h.mu.Lock()
-	g := call{request: request{op: c.op, timeout: c.timeout, ctx: c.ctx}, until: until}
+	g := call{request: request{timeout: c.timeout, ctx: c.ctx}, until: until}
 	if until != never {
 		g.timeout = max(g.timeout, 0)
 	}
@@ -581,13 +585,11 @@ func (s *BufferedSocket) isTimeout(c *call, h *half, err error) bool {
 	if errors.Is(err, os.ErrDeadlineExceeded) && isTemporary(e) {
 		return true
 	}
-	return c.out || c.expired() || s.userDeadlinePassed(h)
+	return c.expired() || s.userDeadlinePassed(h)
 }
 
-func isTemporary(err error) bool {
-	e, ok := err.(interface{ Temporary() bool })
-	return ok && e.Temporary()
-}
+// isTemporary asks what a net.Error is advised against saying.
+func isTemporary(err interface{ Temporary() bool }) bool { return err.Temporary() }
 
 // explain returns the error that the caller of the method gets for err.
 func (s *BufferedSocket) explain(c *call, h *half, err error, w want) error {
@@ -600,7 +602,7 @@ func (s *BufferedSocket) explain(c *call, h *half, err error, w want) error {
 	case errTimeUp:
 		return c.timeUp(n, w)
 	}
-	if h == &s.send && s.raw != nil && isReset(err) {
+	if s.raw != nil && isReset(err) {
 		reset := err // which err itself, on the heap in every call, is not to be
 		s.reset.Store(&reset)
 	}

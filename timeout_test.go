@@ -217,6 +217,19 @@ func TestUserDeadlineAndTimeoutWhicheverIsFirst(t *testing.T) {
 		time.AfterFunc(time.Second, func() { s.SetDeadline(time.Time{}) })
 		d, _ = elapsed(func() error { return call(bufsock.WithTimeout(time.Minute)) })
 		assert.Equal(t, time.Minute, d)
+
+		// and no longer than for this call
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		d, _ = elapsed(func() error {
+			return call(bufsock.WithContext(ctx), bufsock.WithTimeout(bufsock.NoTimeout))
+		})
+		assert.Equal(t, time.Hour, d)
+
+		// set to a later time while the call is blocked
+		time.AfterFunc(time.Second, func() { s.SetDeadline(time.Now().Add(time.Hour)) })
+		d, _ = elapsed(func() error { return call(bufsock.WithTimeout(time.Minute)) })
+		assert.Equal(t, time.Minute, d)
 	})
 }
 
@@ -586,6 +599,20 @@ func TestDeadlinesAreLeftAsTheyWere(t *testing.T) {
 			remote.Close()
 		}
 	}
+}
+
+func TestCallsSetOneDeadlineHoweverManyReadsTheyMake(t *testing.T) {
+	local, remote := net.Pipe()
+	r := &recorder{Conn: local}
+	s := bufsock.NewBufferedSocket(r)
+	go func() {
+		for _, b := range []byte("line\n") {
+			remote.Write([]byte{b})
+		}
+	}()
+	_, err := s.RecvUntil(lf, bufsock.WithTimeout(time.Minute))
+	require.NoError(t, err)
+	require.Len(t, r.read, 2, "set, and lifted")
 }
 
 func TestNoDeadlineForWhatIsThere(t *testing.T) {
@@ -1111,9 +1138,17 @@ func TestDeadlinesWhileAnotherCallDoesTheHandshake(t *testing.T) {
 		require.IsType(t, (*bufsock.TimeoutError)(nil), err)
 
 		require.NoError(t, s.SetReadDeadline(time.Time{}))
+		require.NoError(t, s.SetWriteDeadline(time.Now().Add(time.Second)))
 		d, err = elapsed(func() error { _, err := s.RecvUntil(lf, bufsock.WithTimeout(time.Minute)); return err })
 		require.Equal(t, time.Minute, d, "its timeout")
 		require.IsType(t, (*bufsock.TimeoutError)(nil), err)
+		require.NoError(t, s.SetWriteDeadline(time.Time{}))
+
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(time.Second, cancel)
+		d, err = elapsed(func() error { _, err := s.RecvUntil(lf, bufsock.WithContext(ctx)); return err })
+		require.Equal(t, time.Second, d, "its context")
+		require.ErrorIs(t, err, context.Canceled)
 
 		require.NoError(t, s.SetReadDeadline(time.Now().Add(time.Hour)))
 		time.AfterFunc(time.Minute, func() { close(done) })
@@ -1179,6 +1214,11 @@ func TestHandshakeThatFails(t *testing.T) {
 			for range 2 {
 				require.Equal(t, boom, call(s), op)
 			}
+			// the connection's own, though a deadline was set that has passed
+			own := &net.OpError{Op: "read", Err: boom}
+			result = func(context.Context) error { s.SetDeadline(time.Unix(1, 0)); return own }
+			require.Equal(t, own, call(s, bufsock.WithTimeout(bufsock.NoTimeout)), op)
+			require.NoError(t, s.SetDeadline(time.Time{}))
 			// the time of the call, as crypto/tls says it
 			result = func(ctx context.Context) error { <-ctx.Done(); return misleading{os.ErrDeadlineExceeded, false} }
 			d, err := elapsed(func() error { return call(s, bufsock.WithTimeout(time.Second)) })
@@ -1353,6 +1393,76 @@ func TestCallsEndUnderAFloodThatMindsNoDeadline(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A dozing connection looks at its deadline, and at data, once in a period.
+type dozing struct {
+	net.Conn
+	period   time.Duration
+	data     []byte
+	deadline atomic.Pointer[time.Time]
+}
+
+func (d *dozing) SetReadDeadline(t time.Time) error {
+	d.deadline.Store(&t)
+	return nil
+}
+
+func (d *dozing) Read(p []byte) (int, error) {
+	for {
+		time.Sleep(d.period)
+		if t := d.deadline.Load(); t != nil && !t.IsZero() && time.Until(*t) <= 0 {
+			return 0, os.ErrDeadlineExceeded
+		}
+		if len(d.data) > 0 {
+			n := copy(p, d.data)
+			d.data = d.data[n:]
+			return n, nil
+		}
+	}
+}
+
+// A deadline that is set when the context has ended does not prolong the call,
+// and holds from its end on.
+func TestDeadlineDoesNotReviveACanceledCall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		conn := &dozing{period: time.Second}
+		s := bufsock.NewBufferedSocket(conn)
+		ctx, cancel := context.WithCancel(t.Context())
+		deadline := time.Now().Add(time.Hour)
+		time.AfterFunc(500*time.Millisecond, cancel)
+		time.AfterFunc(700*time.Millisecond, func() { s.SetReadDeadline(deadline) })
+		d, err := elapsed(func() error {
+			_, err := s.Recv(1, bufsock.WithContext(ctx), bufsock.WithTimeout(bufsock.NoTimeout))
+			return err
+		})
+		require.ErrorIs(t, err, context.Canceled)
+		require.Less(t, d, 3*time.Second)
+		require.True(t, deadline.Equal(*conn.deadline.Load()))
+	})
+}
+
+// A call whose context has ended before still gives a connection without a
+// descriptor the time to say what has arrived.
+func TestCanceledCallTakesWhatIsThere(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	synctest.Test(t, func(t *testing.T) {
+		s := bufsock.NewBufferedSocket(&dozing{period: 500 * time.Microsecond, data: []byte("abc\n")})
+		msg, err := s.RecvUntil(lf, bufsock.WithContext(ctx))
+		require.NoError(t, err)
+		require.Equal(t, "abc", string(msg))
+	})
+	s := bufsock.NewBufferedSocket(segments("a", "b", "\n"))
+	msg, err := s.RecvUntil(lf, bufsock.WithContext(ctx))
+	require.NoError(t, err, "however it is cut")
+	require.Equal(t, "ab", string(msg))
+
+	conn := segments("a", "", "b", "\n")
+	s = bufsock.NewBufferedSocket(conn)
+	_, err = s.RecvUntil(lf, bufsock.WithContext(ctx))
+	require.ErrorIs(t, err, context.Canceled)
+	require.Len(t, conn.asked, 2, "a try that finds nothing is the last")
 }
 
 func TestDialHasTheDefaults(t *testing.T) {
