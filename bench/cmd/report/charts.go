@@ -99,7 +99,7 @@ func newPlot() *plot.Plot {
 		axis.Color, axis.Label.TextStyle.Color = inkColor, inkColor
 		axis.Tick.Color, axis.Tick.Label.Color = inkColor, inkColor
 		axis.Label.TextStyle.Font, axis.Tick.Label.Font = chartFont, chartFont
-		axis.LineStyle.Color = inkColor
+		axis.Color = inkColor
 	}
 	return p
 }
@@ -143,7 +143,7 @@ func drawCurves(s *section) ([]byte, error) {
 		}
 		line.Width, line.Color = 1.6, lineColors[i]
 		scatter.Shape, scatter.Radius, scatter.Color = glyphs[i], 3, lineColors[i]
-		bars.Color, bars.LineStyle.Width = lineColors[i], 0.6
+		bars.Color, bars.Width = lineColors[i], 0.6
 		p.Add(bars, line, scatter)
 		entry := plot.NewLegend()
 		entry.Left, entry.Top = true, true
@@ -256,7 +256,7 @@ func drawBars(s *section) ([]byte, error) {
 		panels = append(panels, p)
 	}
 	panels[0].NominalY(names...)
-	panels[0].Y.LineStyle.Width, panels[0].Y.Tick.LineStyle.Width = 0, 0
+	panels[0].Y.Width, panels[0].Y.Tick.Width = 0, 0
 	var namesWidth vg.Length
 	for _, name := range names {
 		namesWidth = max(namesWidth, panels[0].Y.Tick.Label.Width(name))
