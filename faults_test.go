@@ -163,17 +163,7 @@ func sendWithFaults(t *testing.T, r *rand.Rand, transport transport) {
 	if transport.name == "TLS" {
 		w.impatience, w.patient = patience, true // a write that timed out ends a session
 	}
-	broken := false
-	for range 60 {
-		size := r.IntN(500)
-		if r.IntN(4) == 0 {
-			size = r.IntN(40_000)
-		}
-		if kind := w.send(size); kind != "" && kind != "later" {
-			broken = true
-		}
-	}
-	broken = w.finish() != "" || broken
+	broken := w.sendMany(40_000)
 	require.Equal(t, conn.Count(faulty.HalfClose)+conn.Count(faulty.Reset) > 0, broken)
 	w.ns.Close()
 	got := <-received
@@ -215,17 +205,7 @@ func sendToFaults(t *testing.T, r *rand.Rand, transport transport) {
 	if transport.name == "TLS" {
 		w.impatience, w.patient = patience, true
 	}
-	broken := false
-	for range 60 {
-		size := r.IntN(500)
-		if r.IntN(4) == 0 {
-			size = r.IntN(40_000)
-		}
-		if kind := w.send(size); kind != "" && kind != "later" {
-			broken = true
-		}
-	}
-	broken = w.finish() != "" || broken
+	broken := w.sendMany(40_000)
 	sent := w.given[:len(w.given)-len(w.ns.Socket().SendBuffer())]
 	w.ns.Close()
 	reading.Wait()

@@ -272,6 +272,21 @@ func (w *writing) send(size int) string {
 	return kind(err)
 }
 
+// sendMany makes sixty sends, of fewer than most bytes, and sends the rest of
+// them. It reports whether the connection broke.
+func (w *writing) sendMany(most int) (broken bool) {
+	for range 60 {
+		size := w.r.IntN(500)
+		if w.r.IntN(4) == 0 {
+			size = w.r.IntN(most)
+		}
+		if kind := w.send(size); kind != "" && kind != "later" {
+			broken = true
+		}
+	}
+	return w.finish() != "" || broken
+}
+
 // attempt makes a send and adds what it was given to w. It returns how many
 // bytes were sent, or -1.
 func (w *writing) attempt(data []byte, opts []bufsock.Option) (int, error) {

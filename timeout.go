@@ -588,7 +588,8 @@ func (s *BufferedSocket) isTimeout(c *call, h *half, err error) bool {
 	return c.expired() || s.userDeadlinePassed(h)
 }
 
-// isTemporary asks what a net.Error is advised against saying.
+// isTemporary calls a deprecated method of net.Error, which tells a deadline that
+// has passed from a connection that is dead.
 func isTemporary(err interface{ Temporary() bool }) bool { return err.Temporary() }
 
 // explain returns the error that the caller of the method gets for err.
