@@ -344,7 +344,6 @@ func TestTimeoutDoesNotStartAgain(t *testing.T) {
 	})
 }
 
-// A peer that drains slowly is the same for sends: one deadline for the whole.
 // The longest timeout there is ends no call early.
 func TestLongestTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -382,6 +381,7 @@ func TestTimeoutCoversTheSplitFunction(t *testing.T) {
 	})
 }
 
+// A peer that drains slowly is the same for sends: one deadline for the whole.
 func TestTimeoutCoversPartialWrites(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		local, remote := net.Pipe()
