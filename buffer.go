@@ -21,7 +21,13 @@ type buffer struct {
 	// bytes it need not look at again.
 	search   search
 	key      []byte
+	at       int // where it began
 	searched int
+
+	// While views of the bytes are out nothing is moved in its memory, and memory
+	// that is replaced is kept.
+	pinned bool
+	old    []*buffer
 }
 
 type search uint8
@@ -97,7 +103,7 @@ func (b *buffer) consume(n int) {
 // reserve returns room for n bytes behind the queued ones. What is written
 // there is added by commit.
 func (b *buffer) reserve(n int) []byte {
-	if len(b.mem)-b.w < n && b.len() <= b.r {
+	if len(b.mem)-b.w < n && b.len() <= b.r && !b.pinned {
 		b.w = copy(b.mem, b.bytes())
 		b.r = 0
 	}
@@ -114,7 +120,30 @@ func (b *buffer) move(n int) {
 	next := newBuffer(n)
 	next.w = copy(next.mem, b.bytes())
 	b.swap(next)
+	if b.pinned {
+		b.old = append(b.old, next)
+		return
+	}
 	next.free()
+}
+
+// pin keeps views of the bytes valid until unpin.
+func (b *buffer) pin() {
+	if b != nil {
+		b.pinned = true
+	}
+}
+
+func (b *buffer) unpin() {
+	if b == nil || !b.pinned {
+		return
+	}
+	b.pinned = false
+	for _, old := range b.old {
+		old.free()
+	}
+	clear(b.old)
+	b.old = b.old[:0]
 }
 
 // swap exchanges the queued bytes and their memory with other.
@@ -173,25 +202,24 @@ func (b *buffer) tidy() *buffer {
 	return b
 }
 
-// suspended reports whether a search of the kind can go on.
-func (b *buffer) suspended(kind search) bool {
-	return b != nil && b.search == kind
-}
-
-// resume returns where to go on with the search for delim.
-func (b *buffer) resume(delim []byte) int {
-	if b.suspended(searchOne) && bytes.Equal(b.key, delim) {
+// resume returns where to go on with a search that began at the place, for what
+// has the key.
+func (b *buffer) resume(kind search, at int, key []byte) int {
+	if b.suspended(kind, at) && bytes.Equal(b.key, key) {
 		return b.searched
 	}
-	return 0
+	return at
 }
 
-// suspend notes how far a search has come. Unless there is nothing to search
-// the caller has to append to key what is searched for.
-func (b *buffer) suspend(kind search, searched int) bool {
-	if b == nil {
-		return false
+// suspend notes how far a search has come that began at the place.
+func (b *buffer) suspend(kind search, at, searched int, key []byte) {
+	if b != nil {
+		b.search, b.at, b.searched, b.key = kind, at, searched, append(b.key[:0], key...)
 	}
-	b.search, b.key, b.searched = kind, b.key[:0], searched
-	return true
+}
+
+// suspended reports whether a search of the kind that began at the place may
+// be gone on with.
+func (b *buffer) suspended(kind search, at int) bool {
+	return b != nil && b.searched > 0 && b.search == kind && b.at == at
 }

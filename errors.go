@@ -22,6 +22,12 @@ var (
 	// option that does not apply to it. Such a call has touched nothing.
 	ErrInvalidArgument = errors.New("bufsock: invalid argument")
 
+	// ErrBroken is matched by the error of every send behind one that ended the
+	// sending side: an error of the connection that is no timeout, or, on TLS, a
+	// timeout or cancel in the middle of a write. Such a send has sent nothing
+	// and added nothing to the send buffer, which still holds what was unsent.
+	ErrBroken = errors.New("bufsock: the sending side is broken")
+
 	// ErrBufferedData is matched by the error of [BufferedSocket.Upgrade] when
 	// a buffer of the socket still holds bytes.
 	ErrBufferedData = errors.New("bufsock: buffered data")
@@ -49,7 +55,7 @@ type Error interface {
 // and Write keeps nothing of its argument. It matches [os.ErrDeadlineExceeded].
 type TimeoutError struct {
 	Op    string        // the method, such as "RecvUntil"
-	After time.Duration // the timeout of the call, also if a deadline came first
+	After time.Duration // the timeout of the call, also if a deadline came first; or its idle timeout
 
 	// Buffered is, of a receive, how many bytes have been received and are
 	// kept in the receive buffer; of a send, how many bytes are unsent and are
@@ -61,9 +67,11 @@ type TimeoutError struct {
 	// context, else the connection's own error or os.ErrDeadlineExceeded.
 	Err error
 
-	early bool // a deadline came before the timeout
-	ended bool // that of the context
-	want  want
+	early    bool // a deadline came before the timeout
+	ended    bool // that of the context
+	idle     bool // After is the idle timeout
+	endedTLS bool // nothing can be sent on the connection any more
+	want     want
 }
 
 func (e *TimeoutError) Error() string {
@@ -73,8 +81,13 @@ func (e *TimeoutError) Error() string {
 		what = "would block"
 	case e.ended:
 		what = e.Err.Error()
+	case e.idle && !e.early:
+		what = fmt.Sprintf("idle for %v", e.After)
 	case e.early:
 		what = "deadline exceeded"
+	}
+	if e.endedTLS {
+		what += ", which ended the session"
 	}
 	return fmt.Sprintf("bufsock: %s: %s%s (%s)", e.Op, what, e.want.describe(" while waiting for "), buffered(e.Buffered))
 }
@@ -82,8 +95,9 @@ func (e *TimeoutError) Error() string {
 // Timeout returns true.
 func (e *TimeoutError) Timeout() bool { return true }
 
-// Temporary returns true: the connection stays usable.
-func (e *TimeoutError) Temporary() bool { return true }
+// Temporary reports whether the connection stays usable. It does, but for a TLS
+// session that a timeout in the middle of a write or a handshake has ended.
+func (e *TimeoutError) Temporary() bool { return !e.endedTLS }
 
 // Is reports whether target is [os.ErrDeadlineExceeded].
 func (e *TimeoutError) Is(target error) bool { return target == os.ErrDeadlineExceeded }
@@ -93,8 +107,8 @@ func (e *TimeoutError) Unwrap() error { return e.Err }
 
 func (e *TimeoutError) sealed() {}
 
-// A ConnectionClosedError says that the peer ended the stream before the call
-// had what it was asked for. It matches [io.EOF] if the stream ended between
+// A ConnectionClosedError says that the stream ended before the call had what it
+// was asked for: by the peer, or by our own CloseRead. It matches [io.EOF] if the stream ended between
 // messages, with nothing left over, and [io.ErrUnexpectedEOF] if it ended
 // inside one. What was left over stays in the receive buffer.
 type ConnectionClosedError struct {
@@ -102,11 +116,16 @@ type ConnectionClosedError struct {
 	Buffered int    // bytes left over
 	Err      error  // io.EOF or io.ErrUnexpectedEOF
 
-	want want
+	want  want
+	local bool // it is our CloseRead that ended it
 }
 
 func (e *ConnectionClosedError) Error() string {
-	return fmt.Sprintf("bufsock: %s: connection closed by peer%s (%s)", e.Op, e.want.describe(" before "), buffered(e.Buffered))
+	how := "connection closed by peer"
+	if e.local {
+		how = "reading side closed by CloseRead"
+	}
+	return fmt.Sprintf("bufsock: %s: %s%s (%s)", e.Op, how, e.want.describe(" before "), buffered(e.Buffered))
 }
 
 // Timeout returns false.
@@ -250,6 +269,30 @@ func (e *closedError) Temporary() bool { return false }
 func (e *closedError) Unwrap() error   { return net.ErrClosed }
 func (e *closedError) sealed()         {}
 
+// A brokenError is what every send returns behind the one that met its cause.
+type brokenError struct {
+	op    string
+	cause error // nil if that was a timeout, which this error is not to be taken for
+	text  string
+}
+
+func newBrokenError(op string, cause error) error {
+	e := &brokenError{op: op, cause: cause, text: cause.Error()}
+	if isDeadlineError(cause) {
+		e.cause = nil
+	}
+	return e
+}
+
+func (e *brokenError) Error() string {
+	return "bufsock: " + e.op + ": nothing can be sent any more since an earlier error: " + e.text
+}
+func (e *brokenError) Timeout() bool        { return false }
+func (e *brokenError) Temporary() bool      { return false }
+func (e *brokenError) Is(target error) bool { return target == ErrBroken }
+func (e *brokenError) Unwrap() error        { return e.cause }
+func (e *brokenError) sealed()              {}
+
 // A canceledError ends a call whose context was canceled. It matches the
 // context's cause and context.Canceled.
 type canceledError struct {
@@ -298,6 +341,7 @@ var (
 	_ Error = (*NetstringMessageTooLongError)(nil)
 	_ Error = (*closedError)(nil)
 	_ Error = (*canceledError)(nil)
+	_ Error = (*brokenError)(nil)
 	_ Error = (*usageError)(nil)
 )
 

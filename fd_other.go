@@ -5,6 +5,7 @@ package bufsock
 import (
 	"errors"
 	"net"
+	"os"
 	"syscall"
 )
 
@@ -12,10 +13,15 @@ import (
 // descriptor without waiting, and the connection's own methods are used.
 func descriptor(net.Conn) syscall.RawConn { return nil }
 
-func (s *BufferedSocket) poll(*call, *half) error { return errors.ErrUnsupported }
+func (c *call) attempt(uintptr) bool { return true }
 
-// isReset is for systems that report a reset only once.
-func isReset(error) bool { return false }
+func peek(syscall.RawConn) (bool, error) { return false, errors.ErrUnsupported }
 
-func (s *BufferedSocket) tryRead(uintptr) bool  { return true }
-func (s *BufferedSocket) tryWrite(uintptr) bool { return true }
+// isErrno reports whether err is or wraps an error of the operating system.
+func isErrno(err error) bool {
+	_, ok := errors.AsType[*os.SyscallError](err)
+	return ok
+}
+
+// isBrokenPipe returns false: this system does not tell.
+func isBrokenPipe(error) bool { return false }

@@ -5,14 +5,10 @@ package bufsock
 import (
 	"errors"
 	"io"
-	"math"
 	"net"
 	"os"
 	"syscall"
 )
-
-// movedEOF says that a read of the descriptor found the end of the stream.
-const movedEOF = math.MinInt32
 
 // maxWrite bounds one write to the descriptor, as package net does.
 const maxWrite = 1 << 30
@@ -40,131 +36,108 @@ func descriptor(conn net.Conn) syscall.RawConn {
 	return raw
 }
 
-// poll moves h.moved bytes between the buffer of h and the descriptor: as many
-// as one read or write takes. It tries first and waits, with the deadline of
-// the call set, only if it must.
-func (s *BufferedSocket) poll(c *call, h *half) error {
-	for {
-		until, err := s.pace(c, h, true)
-		if err != nil {
-			return err
-		}
-		if until != probe {
-			s.watch(c, h)
-		}
-		h.until, h.moved = until, 0
-		err = s.unlockedTry(h)
-		switch {
-		case h.moved > 0:
-			return nil
-		case h.closed:
-			return errClosed
-		case h.moved == movedEOF:
-			return io.EOF
-		case h.moved < 0:
-			return s.opError(h, os.NewSyscallError(s.opName(h), syscall.Errno(-h.moved)))
-		case err == nil:
-			return errTimeUp // it was a probe
-		case !s.isTimeout(c, h, err):
-			return s.opError(h, errors.Unwrap(err))
-		case c.out || !c.expired():
-			return errTimeUp // by the user's deadline
-		}
-	}
-}
-
-func (s *BufferedSocket) unlockedTry(h *half) error {
-	raw, try := s.raw, h.try
-	h.mu.Unlock()
-	defer h.mu.Lock()
-	if h == &s.recv {
-		return raw.Read(try)
-	}
-	return raw.Write(try)
-}
-
-// tryRead reads what the descriptor holds, at most the read size. It takes
-// memory only for the moment, unless there are bytes to keep.
-func (s *BufferedSocket) tryRead(fd uintptr) (done bool) {
-	h := &s.recv
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.closed {
+// attempt moves bytes between the buffer and the descriptor without waiting. If
+// there are none to move and the call may wait it returns false, and is called
+// again when there are.
+func (c *call) attempt(fd uintptr) (done bool) {
+	if c.goOn() != nil {
 		return true
 	}
-	p := h.space(int(s.readSize))
-	n, err := syscall.Read(int(fd), p)
-	for err == syscall.EINTR {
-		n, err = syscall.Read(int(fd), p)
+	n, err := 0, error(nil)
+	if c.h.sends {
+		n, err = c.attemptWrite(int(fd))
+	} else {
+		n, err = c.attemptRead(int(fd))
 	}
-	if n > 0 {
-		h.data.commit(n)
-		h.moved = int32(n)
+	switch {
+	case n > 0:
+		c.moved = n
 		return true
-	}
-	h.data = h.data.tidy()
-	if err == nil {
-		h.moved = movedEOF
-		return true
-	}
-	return s.tried(h, err)
-}
-
-// tryWrite writes the head of the send buffer.
-func (s *BufferedSocket) tryWrite(fd uintptr) (done bool) {
-	h := &s.send
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.closed {
-		return true
-	}
-	p := h.data.bytes()
-	p = p[:min(len(p), maxWrite)]
-	n, err := syscall.Write(int(fd), p)
-	for err == syscall.EINTR {
-		n, err = syscall.Write(int(fd), p)
-	}
-	if n > 0 {
-		h.data.consume(n)
-		h.moved = int32(n)
-		return true
-	}
-	return s.tried(h, err)
-}
-
-// tried looks at the error of a try. If the descriptor was not ready and the
-// call may wait, it returns false, and the poller calls again when it is.
-func (s *BufferedSocket) tried(h *half, err error) (done bool) {
-	if err == syscall.EAGAIN {
-		return h.until == probe || s.arm(h) != nil
-	}
-	if errno, ok := err.(syscall.Errno); ok {
-		h.moved = -int32(errno)
+	case err == syscall.EAGAIN:
+		return c.probing || c.mustFlush() || c.mustNotWait()
+	case err == nil:
+		c.failed = io.EOF
+	default:
+		c.failed = c.l.opError(c.h.verb(), os.NewSyscallError(c.h.verb(), err))
 	}
 	return true
 }
 
-// opError dresses an error as the connection itself does.
-func (s *BufferedSocket) opError(h *half, err error) error {
-	return &net.OpError{
-		Op:     s.opName(h),
-		Net:    s.conn.LocalAddr().Network(),
-		Source: s.conn.LocalAddr(),
-		Addr:   s.conn.RemoteAddr(),
-		Err:    err,
-	}
+// mustNotWait prepares the wait, unless that fails.
+func (c *call) mustNotWait() bool {
+	c.failed = c.startWait()
+	return c.failed != nil
 }
 
-func (s *BufferedSocket) opName(h *half) string {
-	if h == &s.recv {
-		return "read"
-	}
-	return "write"
+func (c *call) mustFlush() bool {
+	c.flush = !c.flushed && c.wantsFlush()
+	return c.flush
 }
 
-// isReset reports whether err says that the connection is dead. The kernel says
-// so once, and then reports an end of the stream.
-func isReset(err error) bool {
-	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.ECONNABORTED) ||
-		errors.Is(err, syscall.ETIMEDOUT)
+// attemptRead reads what the descriptor holds, at most the read size. It takes
+// memory only for the moment, unless there are bytes to keep.
+func (c *call) attemptRead(fd int) (int, error) {
+	p := c.h.space(int(c.s.readSize.Load()))
+	n, err := syscall.Read(fd, p)
+	for err == syscall.EINTR {
+		n, err = syscall.Read(fd, p)
+	}
+	c.h.mu.Lock()
+	defer c.h.mu.Unlock()
+	if n > 0 {
+		c.h.data.commit(n)
+	} else {
+		c.h.data = c.h.data.tidy()
+	}
+	return n, err
 }
+
+// attemptWrite writes the head of the send buffer.
+func (c *call) attemptWrite(fd int) (int, error) {
+	h := c.h
+	h.mu.Lock()
+	p := h.data.bytes()
+	h.inside = writing
+	h.mu.Unlock()
+	p = p[:min(len(p), maxWrite)]
+	n, err := syscall.Write(fd, p)
+	for err == syscall.EINTR {
+		n, err = syscall.Write(fd, p)
+	}
+	if n <= 0 && err != nil && err != syscall.EAGAIN {
+		c.l.noteSystemError(c.l.opError("write", os.NewSyscallError("write", err)))
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.comeOut()
+	if n > 0 {
+		h.data.consume(n)
+	}
+	return n, err
+}
+
+// peek reports whether the descriptor has something to read, the end of the
+// stream included. An error may be reported by the kernel only once.
+func peek(raw syscall.RawConn) (arrived bool, err error) {
+	refused := raw.Read(func(fd uintptr) bool {
+		var one [1]byte
+		_, _, err = syscall.Recvfrom(int(fd), one[:], syscall.MSG_PEEK)
+		return true
+	})
+	switch {
+	case refused != nil || err == syscall.EAGAIN || err == syscall.EINTR:
+		return false, nil
+	case err != nil:
+		return false, err
+	}
+	return true, nil
+}
+
+// isErrno reports whether err is or wraps an error of the operating system.
+func isErrno(err error) bool {
+	_, ok := errors.AsType[syscall.Errno](err)
+	return ok
+}
+
+// isBrokenPipe reports whether err says that the peer does not receive any more.
+func isBrokenPipe(err error) bool { return errors.Is(err, syscall.EPIPE) }

@@ -25,9 +25,9 @@ type NetstringSocket struct {
 
 	// What DiscardNetstring still has to drop of a frame, payload and comma, of
 	// which connection of the socket; size is that of the whole payload. Guarded
-	// by s.recv.
+	// by the turn of s.recv.
 	pending, size int
-	generation    int16
+	link          *link
 }
 
 // NewNetstringSocket returns a netstring socket on conn. It takes the options
@@ -65,16 +65,21 @@ func (ns *NetstringSocket) SetMaxSize(n int) { ns.s.SetMaxSize(n) }
 // Close is [BufferedSocket.Close] of the socket.
 func (ns *NetstringSocket) Close() error { return ns.s.Close() }
 
+// Shutdown is [BufferedSocket.Shutdown] of the socket.
+func (ns *NetstringSocket) Shutdown(opts ...Option) error { return ns.s.Shutdown(opts...) }
+
 // ReadNetstring reads a netstring and returns its payload. Memory follows the
-// bytes that have come, never the size that was announced.
+// bytes that have come, never the size that was announced; a large payload is
+// read straight into the memory of [AppendTo] if that has room.
 //
 // It returns a *NetstringInvalidSizeError, a *NetstringMessageTooLongError or a
 // *NetstringProtocolError at the first byte that shows it. If the stream ends
 // it returns a *ConnectionClosedError, which matches [io.EOF] between frames
-// and [io.ErrUnexpectedEOF] inside one. It takes [WithTimeout], [WithContext],
-// [WithMaxSize] and [AppendTo]. A call that fails has consumed nothing, and the
-// same call goes on; a frame too long can be read with a larger max size, or
-// skipped with [NetstringSocket.DiscardNetstring].
+// and [io.ErrUnexpectedEOF] inside one. It takes [WithTimeout],
+// [WithIdleTimeout], [WithContext], [WithMaxSize], [WithFlush] and [AppendTo].
+// A call that fails has consumed nothing, and the same call goes on; a frame
+// too long can be read with a larger max size, or skipped with
+// [NetstringSocket.DiscardNetstring].
 func (ns *NetstringSocket) ReadNetstring(opts ...Option) ([]byte, error) {
 	r := request{op: "ReadNetstring"}
 	if err := r.prepare(ns.s, opts, optMessage|optMaxSize); err != nil {
@@ -85,49 +90,58 @@ func (ns *NetstringSocket) ReadNetstring(opts ...Option) ([]byte, error) {
 
 func (ns *NetstringSocket) read(r *request) ([]byte, error) {
 	h := &ns.s.recv
+	f := frame{op: r.op, max: r.limit(), limit: r.limit()}
 	h.mu.Lock()
-	if h.idle() && !ns.isPending() {
-		if msg, ok, err := r.takeNetstring(h); ok {
-			h.unlock()
-			return msg, err
+	if h.isIdle() && ns.pending == 0 && f.parse(h.data.bytes()) {
+		msg := r.dst
+		if f.err == nil {
+			msg = r.deliver(h.data.bytes()[f.header : f.header+f.size])
+			h.data.consume(f.header + f.size + 1)
 		}
+		h.unlock()
+		return msg, f.err
 	}
 	h.mu.Unlock()
 	return ns.await(r)
 }
 
 func (ns *NetstringSocket) await(r *request) ([]byte, error) {
-	c := call{request: *r}
-	s, h := ns.s, &ns.s.recv
-	err := s.enter(&c, h)
-	defer s.leave(&c, h)
-	if err == nil && ns.isPending() {
-		_, err = ns.discardPending(&c)
+	c, err := ns.s.receive(r)
+	if err != nil {
+		return r.dst, err
 	}
-	for ; err == nil; err = s.fill(&c) {
-		if msg, ok, err := c.takeNetstring(h); ok {
-			return msg, err
+	defer c.end()
+	if ns.isPending() {
+		_, err = ns.discardPending(c)
+	}
+	f := frame{op: r.op, max: r.limit(), limit: r.limit()}
+	for err == nil && !f.parse(c.h.data.bytes()) {
+		if f.header > 0 {
+			err = ns.awaitPayload(c, &f)
+			break
 		}
+		err = c.fill()
 	}
-	return c.dst, ns.explain(&c, err)
+	if err == nil {
+		err = f.err
+	}
+	if err != nil {
+		return r.dst, ns.explain(c, err)
+	}
+	return c.takePart(f.header, f.size, f.header+f.size+1), nil
 }
 
-// takeNetstring takes a frame. It returns false if more bytes are needed to
-// say anything.
-func (r *request) takeNetstring(h *half) (payload []byte, ok bool, err error) {
-	data := h.data.bytes()
-	header, size, err := parseHeader(r.op, data, r.limit())
-	switch {
-	case err != nil:
-		return r.dst, true, err
-	case header == 0 || len(data)-header <= size:
-		return nil, false, nil
-	case data[header+size] != ',':
-		return r.dst, true, &NetstringProtocolError{size, data[header+size], r.op, len(data)}
+// awaitPayload waits for the rest of a frame whose header is there.
+func (ns *NetstringSocket) awaitPayload(c *call, f *frame) error {
+	if err := c.readDirect(f.header, f.size); err != nil {
+		return err
 	}
-	payload = r.deliver(data[header : header+size])
-	h.data.consume(header + size + 1)
-	return payload, true, nil
+	end := f.header + f.size - len(c.h.direct.p)
+	if err := c.await(end + 1); err != nil {
+		return err
+	}
+	f.check(c.h.data.bytes()[end], c.h.size())
+	return nil
 }
 
 // DiscardNetstring drops a netstring, of whatever size, in bounded memory, and
@@ -139,71 +153,75 @@ func (r *request) takeNetstring(h *half) (payload []byte, ok bool, err error) {
 // DiscardNetstring called again drops what is left of that frame, and no other;
 // ReadNetstring and Messages drop it before they read, even if they then fail.
 // Only this NetstringSocket knows of it: until then do not receive from the
-// socket in another way. It takes [WithTimeout] and [WithContext].
+// socket in another way. It takes [WithTimeout], [WithIdleTimeout],
+// [WithContext] and [WithFlush].
 func (ns *NetstringSocket) DiscardNetstring(opts ...Option) (int, error) {
-	c := call{request: request{op: "DiscardNetstring"}}
-	s, h := ns.s, &ns.s.recv
-	if err := c.prepare(s, opts, optWait); err != nil {
+	r := request{op: "DiscardNetstring", max: NoLimit}
+	if err := r.prepare(ns.s, opts, optReceive); err != nil {
 		return 0, err
 	}
-	err := s.enter(&c, h)
-	defer s.leave(&c, h)
+	c, err := ns.s.receive(&r)
+	if err != nil {
+		return 0, err
+	}
+	defer c.end()
+	f := frame{op: r.op, max: math.MaxInt, limit: math.MaxInt}
 	for err == nil && !ns.isPending() {
-		header, size, bad := parseHeader(c.op, h.data.bytes(), math.MaxInt)
+		f.parse(c.h.data.bytes())
 		switch {
-		case bad != nil:
-			return 0, bad
-		case header > 0:
-			ns.pending, ns.size, ns.generation = size+1, size, s.generation
-			s.drop(header)
+		case f.header > 0:
+			ns.pending, ns.size, ns.link = f.size+1, f.size, c.l
+			c.drop(f.header)
+		case f.err != nil:
+			return 0, f.err
 		default:
-			err = s.fill(&c)
+			err = c.fill()
 		}
 	}
 	n := 0
 	if err == nil {
-		n, err = ns.discardPending(&c)
+		n, err = ns.discardPending(c)
 	}
-	return n, ns.explain(&c, err)
+	return n, ns.explain(c, err)
 }
 
 // isPending reports whether there is the rest of a frame to drop. That of a
 // connection before an Upgrade will not come any more.
 func (ns *NetstringSocket) isPending() bool {
-	return ns.pending > 0 && ns.generation == ns.s.generation
+	return ns.pending > 0 && ns.link == ns.s.link.Load()
 }
 
 // discardPending drops the rest of a frame and returns how many bytes of its
 // payload that were.
 func (ns *NetstringSocket) discardPending(c *call) (n int, err error) {
-	s, h := ns.s, &ns.s.recv
+	if c.idling {
+		c.begin() // in the middle of a message
+	}
 	for {
-		m := s.drop(ns.pending - 1)
+		m := c.drop(ns.pending - 1)
 		ns.pending -= m
 		n += m
-		if h.data.len() > 0 { // behind the payload
+		if data := c.h.data.bytes(); len(data) > 0 { // behind the payload
 			ns.pending = 0
-			if found := h.data.bytes()[0]; found != ',' {
-				return n, &NetstringProtocolError{ns.size, found, c.op, h.data.len()}
+			if data[0] != ',' {
+				return n, &NetstringProtocolError{ns.size, data[0], c.op, len(data)}
 			}
-			s.drop(1)
+			c.drop(1)
 			return n, nil
 		}
-		if err := s.fill(c); err != nil {
+		if err := c.fill(); err != nil {
 			return n, err
 		}
 	}
 }
 
-// explain is that of the socket, for a call that may have dropped a part of a
-// frame.
+// explain is that of the call, which may have dropped a part of a frame.
 func (ns *NetstringSocket) explain(c *call, err error) error {
-	h := &ns.s.recv
-	if err == io.EOF {
-		n := h.data.len()
-		return &ConnectionClosedError{c.op, n, endOfStream(n > 0 || ns.isPending()), want{kind: wantNetstring}}
+	explained := c.explain(err, want{kind: wantNetstring})
+	if e, ok := explained.(*ConnectionClosedError); ok && ns.isPending() {
+		e.Err = io.ErrUnexpectedEOF
 	}
-	return ns.s.explain(c, h, err, want{kind: wantNetstring})
+	return explained
 }
 
 // Messages returns an iterator over the payloads that come. Each step is one
@@ -215,9 +233,10 @@ func (ns *NetstringSocket) explain(c *call, err error) error {
 // as an error, once, and ends the loop. Ranging again goes on where it stopped.
 func (ns *NetstringSocket) Messages(opts ...Option) iter.Seq2[[]byte, error] {
 	opts = slices.Clone(opts)
-	return func(yield func([]byte, error) bool) {
-		ns.s.iterate(opts, optMessage|optMaxSize, yield, ns.read)
-	}
+	return ns.s.iterate("Messages", opts, optMessage|optMaxSize, func(r *request) ([]byte, bool, error) {
+		payload, err := ns.read(r)
+		return payload, false, err
+	})
 }
 
 // WriteNetstring sends the send buffer and then payload as a netstring. A
@@ -231,15 +250,16 @@ func (ns *NetstringSocket) Messages(opts ...Option) iter.Seq2[[]byte, error] {
 // [WithTimeout], [WithContext] and [WithMaxSize]. A timeout while writing ends
 // a TLS session.
 func (ns *NetstringSocket) WriteNetstring(payload []byte, opts ...Option) error {
-	c := call{request: request{op: opWrite}}
-	if err := c.prepare(ns.s, opts, optWait|optMaxSize); err != nil {
+	r := request{op: opWrite}
+	if err := r.prepare(ns.s, opts, optSend|optMaxSize); err != nil {
 		return err
 	}
-	if len(payload) > c.limit() {
-		return &NetstringMessageTooLongError{Size: int64(len(payload)), MaxSize: c.max, op: c.op}
+	if len(payload) > r.limit() {
+		return &NetstringMessageTooLongError{Size: int64(len(payload)), MaxSize: r.max, op: r.op}
 	}
 	var header [maxDigits + 1]byte
-	return ns.s.sendAll(&c, appendHeader(header[:0], len(payload)), [][]byte{payload, comma})
+	_, err := ns.s.sendAll(&r, appendHeader(header[:0], len(payload)), [][]byte{payload, comma})
+	return err
 }
 
 var comma = []byte{','}
@@ -273,39 +293,73 @@ func AppendNetstring(dst, payload []byte) []byte {
 // [NetstringSocket.ReadNetstring]. No max size applies, but a size must fit an
 // int. On an error rest is b.
 func CutNetstring(b []byte) (payload, rest []byte, err error) {
-	const op = opCut
-	header, size, bad := parseHeader(op, b, math.MaxInt)
-	switch {
-	case bad != nil:
-		return nil, b, bad
-	case header == 0 || len(b)-header <= size:
+	f := frame{op: opCut, max: math.MaxInt, limit: math.MaxInt}
+	switch done := f.parse(b); {
+	case f.err != nil:
+		return nil, b, f.err
+	case !done:
 		return nil, b, io.ErrUnexpectedEOF
-	case b[header+size] != ',':
-		return nil, b, &NetstringProtocolError{size, b[header+size], op, len(b)}
 	}
-	end := header + size
-	return b[header:end:end], b[end+1:], nil
+	end := f.header + f.size
+	return b[f.header:end:end], b[end+1:], nil
 }
 
-// parseHeader reads the size that b begins with. It returns the length of the
-// digits and the colon, zero as long as they are not all there. A wrong byte is
-// an error, and so is a size over the limit as soon as its digits show it. op
-// is for the error.
-func parseHeader(op string, b []byte, limit int) (header, size int, err error) {
+// A frame is what is known of a netstring.
+type frame struct {
+	op    string
+	max   int  // the max size, for the error
+	limit int  // the same, to compare with
+	whole bool // which bounds header and comma, too
+
+	header int // the length of the digits and the colon; 0 as long as they are not there
+	size   int // that of the payload
+	err    error
+}
+
+// parse looks at the beginning of a stream, and reports whether there is a
+// frame, or an error, which is set as soon as the bytes show it.
+func (f *frame) parse(b []byte) bool {
+	if f.header == 0 {
+		if f.header, f.size, f.err = f.parseHeader(b); f.err != nil {
+			return true
+		}
+	}
+	end := f.header + f.size
+	if f.header == 0 || len(b) <= end {
+		return false
+	}
+	f.check(b[end], len(b))
+	return true
+}
+
+// check looks at the byte behind the payload.
+func (f *frame) check(found byte, buffered int) {
+	if found != ',' {
+		f.err = &NetstringProtocolError{f.size, found, f.op, buffered}
+	}
+}
+
+// parseHeader reads the size that b begins with. A wrong byte is an error, and
+// so is a size over the limit as soon as its digits show it.
+func (f *frame) parseHeader(b []byte) (header, size int, err error) {
 	for i, d := range b {
 		switch {
 		case d == ':' && i > 0:
 			return i + 1, size, nil
 		case d < '0' || d > '9', i > 0 && b[0] == '0':
-			return 0, 0, &NetstringInvalidSizeError{append([]byte{}, b[:i+1]...), op, len(b)}
+			return 0, 0, &NetstringInvalidSizeError{append([]byte{}, b[:i+1]...), f.op, len(b)}
 		}
 		n := int64(math.MaxInt64)
 		if digit := int64(d - '0'); int64(size) <= (math.MaxInt64-digit)/10 {
 			n = int64(size)*10 + digit
 		}
 		// Header, payload and comma must have a length that is an int.
-		if n > int64(min(limit, math.MaxInt-maxDigits-2)) {
-			return 0, 0, &NetstringMessageTooLongError{n, limit, op, len(b)}
+		limit := min(f.limit, math.MaxInt-maxDigits-2)
+		if f.whole {
+			limit -= i + 3 // so many digits, the colon and the comma
+		}
+		if n > int64(limit) {
+			return 0, 0, &NetstringMessageTooLongError{n, f.max, f.op, len(b)}
 		}
 		size = int(n)
 	}

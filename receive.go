@@ -3,63 +3,66 @@ package bufsock
 import (
 	"bufio"
 	"bytes"
-	"encoding/binary"
-	"errors"
 	"io"
 	"iter"
-	"net"
-	"runtime"
 	"slices"
 )
 
-// directSize is how much of a message must still be missing for RecvSize to
-// read it straight into the caller's memory.
+// directSize is how much of a message must still be missing for it to be read
+// straight into the caller's memory.
 const directSize = 16 << 10
 
 // maxEmptyReads is how many reads in a row may return neither bytes nor an
 // error, as in bufio.
 const maxEmptyReads = 100
 
+// waitSize is how much a read asks for that may have to wait for the first
+// byte with its memory in hand.
+const waitSize = 512
+
 // Recv returns at least 1 and at most size bytes: those in the receive buffer,
 // else those of one read of the connection, the rest of which is buffered.
 //
 // At the end of the stream the error is [io.EOF] itself, every time, and not a
 // *ConnectionClosedError, because no message can have been cut. Recv of
-// size 0 returns an empty slice at once. It takes [WithTimeout], [WithContext]
-// and [AppendTo]. A call that fails has consumed nothing.
+// size 0 returns an empty slice at once. It takes [WithTimeout],
+// [WithIdleTimeout], [WithContext], [WithFlush] and [AppendTo]. A call that
+// fails has consumed nothing.
 func (s *BufferedSocket) Recv(size int, opts ...Option) ([]byte, error) {
-	c := call{request: request{op: "Recv"}}
-	if err := c.prepareSize(s, size, opts); err != nil {
-		return c.dst, err
+	r := request{op: "Recv"}
+	if err := r.prepareSize(s, size, opts, optMessage); err != nil {
+		return r.dst, err
 	}
-	h := &s.recv
 	if size == 0 {
-		return c.empty(h)
+		return r.empty(&s.recv)
 	}
-	err := s.enter(&c, h)
-	defer s.leave(&c, h)
-	for ; err == nil; err = s.fill(&c) {
-		if n := min(size, h.data.len()); n > 0 {
-			return c.take(h.data, n, n), nil
-		}
+	c, err := s.receive(&r)
+	if err != nil {
+		return r.dst, err
 	}
-	if err == io.EOF {
-		return c.dst, io.EOF
+	defer c.end()
+	if err := c.await(1); err == io.EOF || err == errReadClosed {
+		return r.dst, io.EOF
+	} else if err != nil {
+		return r.dst, c.explain(err, want{})
 	}
-	return c.dst, s.explain(&c, h, err, want{})
+	n := min(size, c.h.data.len())
+	return c.take(n, n), nil
 }
 
-// RecvSize returns exactly size bytes. The max size does not apply, because
-// the caller named the size; memory is allocated as the bytes come.
+// RecvSize returns exactly size bytes. The max size of the socket does not
+// apply, because the caller named the size; memory is allocated as the bytes
+// come. If the call is given [WithMaxSize], a size over that is a
+// *MessageTooLongError at once: use it for a size that came from the peer.
 //
 // It returns a *ConnectionClosedError if the stream ends before. RecvSize of 0
-// returns an empty slice at once. It takes [WithTimeout], [WithContext] and
-// [AppendTo]; a large message is read straight into dst if it has room. A call
-// that fails has consumed nothing: what has come is in the receive buffer, and
-// the same call goes on.
+// returns an empty slice at once. It takes [WithTimeout], [WithIdleTimeout],
+// [WithContext], [WithMaxSize], [WithFlush] and [AppendTo]; a large message is
+// read straight into dst if it has room. A call that fails has consumed
+// nothing: what has come is in the receive buffer, and the same call goes on.
 func (s *BufferedSocket) RecvSize(size int, opts ...Option) ([]byte, error) {
 	r := request{op: "RecvSize"}
-	if err := r.prepareSize(s, size, opts); err != nil {
+	if err := r.prepareSize(s, size, opts, optMessage|optMaxSize); err != nil {
 		return r.dst, err
 	}
 	h := &s.recv
@@ -67,36 +70,58 @@ func (s *BufferedSocket) RecvSize(size int, opts ...Option) ([]byte, error) {
 		return r.empty(h)
 	}
 	h.mu.Lock()
-	if h.idle() && h.data.len() >= size {
-		msg := r.take(h.data, size, size)
+	if h.isIdle() && h.data.len() >= size && size <= r.limit() {
+		msg := r.deliver(h.data.bytes()[:size])
+		h.data.consume(size)
 		h.unlock()
 		return msg, nil
 	}
 	h.mu.Unlock()
-	return s.awaitSize(&r, size)
+	return s.awaitSize(&r, size, size)
 }
 
-func (s *BufferedSocket) awaitSize(r *request, size int) ([]byte, error) {
-	c := call{request: *r}
-	h := &s.recv
-	err := s.enter(&c, h)
-	defer s.leave(&c, h)
-	for ; err == nil; err = s.fill(&c) {
-		missing := size - h.data.len()
-		if missing <= 0 {
-			return c.take(h.data, size, size), nil
-		}
-		if missing >= directSize && cap(c.dst)-len(c.dst) >= size && c.timeout != 0 && !c.canceled() {
-			if err = s.fillDirect(&c, size); err == nil {
-				return c.dst[:len(c.dst)+size], nil
-			}
-			if err != errTimeUp || h.try == nil {
-				break
-			}
-			// The time is up, but fill can look for what has arrived.
-		}
+// Peek returns a copy of the next size bytes and consumes nothing. The max size
+// of the socket does not apply; size may exceed any buffer, which then grows as
+// the bytes come. If the call is given [WithMaxSize], a size over that is a
+// *MessageTooLongError at once.
+//
+// It returns a *ConnectionClosedError if the stream ends before. Peek of 0
+// returns an empty slice at once; Peek(1, WithTimeout(NonBlocking)) tells a
+// closed connection from a quiet one, and Peek(1) waits until there is
+// something to receive, which RecvBuffer then shows. It takes [WithTimeout],
+// [WithIdleTimeout], [WithContext], [WithMaxSize], [WithFlush] and [AppendTo].
+func (s *BufferedSocket) Peek(size int, opts ...Option) ([]byte, error) {
+	r := request{op: "Peek"}
+	if err := r.prepareSize(s, size, opts, optMessage|optMaxSize); err != nil {
+		return r.dst, err
 	}
-	return c.dst, s.explain(&c, h, err, want{kind: wantSize, size: size})
+	if size == 0 {
+		return r.empty(&s.recv)
+	}
+	return s.awaitSize(&r, size, 0)
+}
+
+// awaitSize returns the first size bytes and consumes n, which is all of them
+// or none.
+func (s *BufferedSocket) awaitSize(r *request, size, n int) ([]byte, error) {
+	c, err := s.receive(r)
+	if err != nil {
+		return r.dst, err
+	}
+	defer c.end()
+	if size > c.limit() {
+		return r.dst, c.tooLong(nil)
+	}
+	if n > 0 {
+		err = c.readDirect(0, size)
+	}
+	if err == nil {
+		err = c.await(size - len(c.h.direct.p))
+	}
+	if err != nil {
+		return r.dst, c.explain(err, want{kind: wantSize, size: size})
+	}
+	return c.take(size, n), nil
 }
 
 // RecvUntil returns the bytes before the next delimiter and consumes both. With
@@ -104,9 +129,10 @@ func (s *BufferedSocket) awaitSize(r *request, size int) ([]byte, error) {
 //
 // If no delimiter ends within the first max-size bytes it returns a
 // *MessageTooLongError, as soon as that is certain; if the stream ends before a
-// delimiter, a *ConnectionClosedError. It takes [WithTimeout], [WithContext],
-// [WithMaxSize], [WithDelimiter] and [AppendTo]. A call that fails has consumed
-// nothing, and the same call goes on with the search where it was.
+// delimiter, a *ConnectionClosedError. It takes [WithTimeout],
+// [WithIdleTimeout], [WithContext], [WithMaxSize], [WithDelimiter], [WithFlush]
+// and [AppendTo]. A call that fails has consumed nothing, and the same call
+// goes on with the search where it was.
 func (s *BufferedSocket) RecvUntil(delim []byte, opts ...Option) ([]byte, error) {
 	r := request{op: "RecvUntil"}
 	if err := r.prepare(s, opts, optMessage|optMaxSize|optDelimiter); err != nil {
@@ -121,12 +147,12 @@ func (s *BufferedSocket) recvUntil(r *request, delim []byte) ([]byte, error) {
 	}
 	h := &s.recv
 	h.mu.Lock()
-	if b := h.data; h.idle() && b != nil && b.searched == 0 {
+	if b := h.data; h.isIdle() && b != nil && b.searched == 0 {
 		// Mostly the first byte of the delimiter is where it begins.
 		data := b.head(r.limit())
 		if i := bytes.IndexByte(data, delim[0]); i >= 0 && begins(data[i:], delim) {
 			n := i + len(delim)
-			if r.keepDelim {
+			if r.given&optDelimiter != 0 {
 				i = n
 			}
 			msg := r.deliver(data[:i])
@@ -143,418 +169,145 @@ func (s *BufferedSocket) recvUntil(r *request, delim []byte) ([]byte, error) {
 }
 
 func (s *BufferedSocket) awaitUntil(r *request, delim []byte) ([]byte, error) {
-	c := call{request: *r}
-	h := &s.recv
-	err := s.enter(&c, h)
-	defer s.leave(&c, h)
-	limit := c.limit()
-	from := h.data.resume(delim)
-	for ; err == nil; err = s.fill(&c) {
-		data := h.data.head(limit)
-		start := min(from, len(data))
-		if i := bytes.Index(data[start:], delim); i >= 0 {
-			return c.takeMessage(h.data, start+i, len(delim)), nil
-		}
-		if !canStillEnd(data, delim, limit) {
-			err = s.tooLong(&c, bytes.Clone(delim))
-			break
-		}
-		from = max(from, len(data)-len(delim)+1)
+	c, err := s.receive(r)
+	if err != nil {
+		return r.dst, err
 	}
-	if h.data.suspend(searchOne, from) {
-		h.data.key = append(h.data.key, delim...)
+	defer c.end()
+	i, err := c.awaitDelimiter(0, delim)
+	if err != nil {
+		return r.dst, c.explain(err, wantDelim(delim))
 	}
-	return c.dst, s.explain(&c, h, err, wantDelim(delim))
-}
-
-// begins is bytes.HasPrefix for a prefix of a few bytes.
-func begins(data, prefix []byte) bool {
-	if len(data) < len(prefix) {
-		return false
-	}
-	for i, b := range prefix {
-		if data[i] != b {
-			return false
-		}
-	}
-	return true
-}
-
-// canStillEnd reports whether delim, of which there is no match in data, can
-// end within the first limit bytes of a stream that begins with data.
-func canStillEnd(data, delim []byte, limit int) bool {
-	last := limit - len(delim) // where a match may begin at the latest; below zero: nowhere
-	if last >= len(data) {
-		return true
-	}
-	for i := max(0, len(data)-len(delim)+1); i <= last; i++ {
-		if bytes.HasPrefix(delim, data[i:]) {
-			return true
-		}
-	}
-	return false
+	return c.takeMessage(i, len(delim)), nil
 }
 
 // RecvUntilAny is [BufferedSocket.RecvUntil] for the delimiter that comes first
 // of several, and says which: its index in delims. That is the match that ends
 // first, and of those that end together the longest. If it fails, which is -1.
+//
+// So of "\r", "\n" and "\r\n" the last never matches, as "\r" ends before it.
 func (s *BufferedSocket) RecvUntilAny(delims [][]byte, opts ...Option) (msg []byte, which int, err error) {
-	c := call{request: request{op: "RecvUntilAny"}}
-	if err := c.prepare(s, opts, optMessage|optMaxSize|optDelimiter); err != nil {
-		return c.dst, -1, err
+	r := request{op: "RecvUntilAny"}
+	if err := r.prepare(s, opts, optMessage|optMaxSize|optDelimiter); err != nil {
+		return r.dst, -1, err
 	}
-	if len(delims) == 0 {
-		return c.dst, -1, invalid(c.op, "no delimiter")
+	if err := checkDelimiters(r.op, delims); err != nil {
+		return r.dst, -1, err
 	}
-	for _, d := range delims {
-		if len(d) == 0 {
-			return c.dst, -1, invalid(c.op, "empty delimiter")
-		}
+	c, err := s.receive(&r)
+	if err != nil {
+		return r.dst, -1, err
 	}
-	h := &s.recv
-	err = s.enter(&c, h)
-	defer s.leave(&c, h)
-	limit := c.limit()
-	m := newMatcher(delims)
-	from := 0
-	if h.data.suspended(searchAny) && m.isKey(h.data.key) {
-		from = h.data.searched
+	defer c.end()
+	end, which, err := c.awaitAny(0, delims)
+	if err != nil {
+		return r.dst, -1, c.explain(err, want{kind: wantAny, size: len(delims)})
 	}
-	for ; err == nil; err = s.fill(&c) {
-		data := h.data.bytes()
-		data = data[:min(len(data), limit)]
-		if end, which := m.find(data, from); which >= 0 {
-			n := len(delims[which])
-			return c.takeMessage(h.data, end-n, n), which, nil
-		}
-		from = max(from, len(data))
-		if !m.canStillEnd(data, limit) {
-			err = s.tooLong(&c, nil)
-			break
-		}
-	}
-	if h.data.suspend(searchAny, from) {
-		h.data.key = m.appendKey(h.data.key)
-	}
-	return c.dst, -1, s.explain(&c, h, err, want{kind: wantAny, size: len(delims)})
-}
-
-// A matcher finds the first of several delimiters.
-type matcher struct {
-	delims [][]byte
-	last   [4]uint64 // the set of their last bytes
-}
-
-func newMatcher(delims [][]byte) matcher {
-	m := matcher{delims: delims}
-	for _, d := range delims {
-		b := d[len(d)-1]
-		m.last[b>>6] |= 1 << (b & 63)
-	}
-	return m
-}
-
-// find returns where the first match ends that ends behind from.
-func (m *matcher) find(data []byte, from int) (end, which int) {
-	for i := from; i < len(data); i++ {
-		b := data[i]
-		if m.last[b>>6]&(1<<(b&63)) == 0 {
-			continue
-		}
-		if which = m.longestAt(data[:i+1]); which >= 0 {
-			return i + 1, which
-		}
-	}
-	return 0, -1
-}
-
-// longestAt returns the longest delimiter that data ends with, or -1.
-func (m *matcher) longestAt(data []byte) int {
-	which, n := -1, 0
-	for i, d := range m.delims {
-		if len(d) > n && bytes.HasSuffix(data, d) {
-			which, n = i, len(d)
-		}
-	}
-	return which
-}
-
-func (m *matcher) canStillEnd(data []byte, limit int) bool {
-	return slices.ContainsFunc(m.delims, func(d []byte) bool { return canStillEnd(data, d, limit) })
-}
-
-// appendKey appends what tells this search from others: the delimiters, each
-// with its length before it.
-func (m *matcher) appendKey(key []byte) []byte {
-	for _, d := range m.delims {
-		key = append(binary.AppendUvarint(key, uint64(len(d))), d...)
-	}
-	return key
-}
-
-// isKey reports whether key is the key of this search.
-func (m *matcher) isKey(key []byte) bool {
-	for _, d := range m.delims {
-		n, k := binary.Uvarint(key)
-		if n != uint64(len(d)) || !bytes.HasPrefix(key[k:], d) {
-			return false
-		}
-		key = key[k+len(d):]
-	}
-	return len(key) == 0
-}
-
-// RecvSplit returns the next token that split finds, and consumes what split
-// advances over. It serves for everything that is not a delimiter or a size:
-// [bufio.ScanWords], a regular expression, a framing of one's own.
-//
-// split is called as a [bufio.Scanner] calls it, with the bytes received so
-// far, but never more than max-size of them; atEOF is true only at the end of
-// the stream, never on a timeout. What it skips before a token is consumed with
-// the token, and shown again only if the call fails and is made again. split
-// runs without a lock but in the turn of this call, so it must not receive from
-// the socket itself. What it is shown is valid until it returns; a token is
-// copied. If it panics, nothing is consumed.
-//
-// At the end of the stream a token that comes with [bufio.ErrFinalToken], or
-// when no byte is left, is the last, and what is left is consumed with it.
-//
-// If there is no token in the first max-size bytes RecvSplit returns a
-// *MessageTooLongError; if the stream ends without one, a
-// *ConnectionClosedError; if split returns an error, that error, and
-// [bufio.ErrFinalToken] only if there is no token with it; if split advances
-// out of the data, an error that matches [bufio.ErrNegativeAdvance] or
-// [bufio.ErrAdvanceTooFar]. It takes [WithTimeout], [WithContext],
-// [WithMaxSize] and [AppendTo]. A call that fails has consumed nothing.
-func (s *BufferedSocket) RecvSplit(split bufio.SplitFunc, opts ...Option) ([]byte, error) {
-	c := call{request: request{op: "RecvSplit"}}
-	if err := c.prepare(s, opts, optMessage|optMaxSize); err != nil {
-		return c.dst, err
-	}
-	if split == nil {
-		return c.dst, invalid(c.op, "nil split function")
-	}
-	h := &s.recv
-	err := s.enter(&c, h)
-	defer s.leave(&c, h)
-	if c.until == never && c.timeout > 0 {
-		c.until = now().plus(c.timeout) // split may take its time
-	}
-	if err == nil && s.splitEnded {
-		return c.dst, s.explain(&c, h, io.EOF, want{kind: wantToken})
-	}
-	skipped := 0
-	for ; err == nil; err = s.fill(&c) {
-		msg, err := s.nextToken(&c, split, false, &skipped)
-		if msg != nil || err != nil {
-			return msg, err
-		}
-		if n := h.data.len(); n > 0 && n >= c.limit() {
-			return c.dst, s.tooLong(&c, nil)
-		}
-	}
-	if err != io.EOF {
-		return c.dst, s.explain(&c, h, err, want{kind: wantToken})
-	}
-	msg, err := s.nextToken(&c, split, true, &skipped)
-	if msg == nil && err == nil {
-		n := h.data.len()
-		return c.dst, &ConnectionClosedError{c.op, n, endOfStream(n > skipped), want{kind: wantToken}}
-	}
-	return msg, err
-}
-
-// nextToken asks split for a token, behind the bytes that it has skipped, and
-// takes both. Without a token it returns neither a message nor an error.
-func (s *BufferedSocket) nextToken(c *call, split bufio.SplitFunc, atEOF bool, skipped *int) (msg []byte, err error) {
-	h := &s.recv
-	data := h.data.bytes()
-	if data == nil {
-		data = []byte{} // as split may return it as an empty token
-	}
-	n := min(len(data), c.limit())
-	data = data[:n:n] // what split appends must not overwrite the bytes behind
-	for *skipped < n || atEOF {
-		advance, token, err := s.unlockedSplit(c, split, data[*skipped:], atEOF)
-		final := err == bufio.ErrFinalToken && token != nil
-		if final {
-			err = nil
-		}
-		if final && atEOF {
-			advance = n - *skipped
-		}
-		switch {
-		case h.closed:
-			return c.dst, &closedError{c.op}
-		case err != nil:
-			return c.dst, err
-		case advance < 0:
-			return c.dst, badSplit(c.op, bufio.ErrNegativeAdvance)
-		case advance > len(data)-*skipped:
-			return c.dst, badSplit(c.op, bufio.ErrAdvanceTooFar)
-		case token != nil:
-			msg := c.deliver(token)
-			s.splitEnded = atEOF && (final || *skipped == n)
-			h.data.consume(*skipped + advance)
-			return msg, nil
-		case advance == 0:
-			return nil, nil
-		}
-		*skipped += advance
-	}
-	return nil, nil
-}
-
-func badSplit(op string, err error) error { return &usageError{op, err.Error(), err} }
-
-// unlockedSplit calls split in the turn of the call, without the lock.
-func (s *BufferedSocket) unlockedSplit(c *call, split bufio.SplitFunc, data []byte, atEOF bool) (int, []byte, error) {
-	c.turn, s.recv.busy = true, true
-	s.recv.mu.Unlock()
-	defer s.recv.mu.Lock()
-	return split(data, atEOF)
+	n := len(delims[which])
+	return c.takeMessage(end-n, n), which, nil
 }
 
 // RecvClose returns all bytes until the end of the stream. If more than
 // max-size bytes come it returns a *MessageTooLongError. It takes
-// [WithTimeout], [WithContext], [WithMaxSize] and [AppendTo]. A call that fails
-// has consumed nothing.
-func (s *BufferedSocket) RecvClose(opts ...Option) ([]byte, error) {
-	c := call{request: request{op: "RecvClose"}}
-	if err := c.prepare(s, opts, optMessage|optMaxSize); err != nil {
-		return c.dst, err
-	}
-	h := &s.recv
-	err := s.enter(&c, h)
-	defer s.leave(&c, h)
-	for ; err == nil; err = s.fill(&c) {
-		if h.data.len() > c.limit() {
-			return c.dst, s.tooLong(&c, nil)
-		}
-	}
-	if err == io.EOF {
-		n := h.data.len()
-		return c.take(h.data, n, n), nil
-	}
-	return c.dst, s.explain(&c, h, err, want{kind: wantEnd})
-}
-
-// Peek returns a copy of the next size bytes and consumes nothing. The max size
-// does not apply; size may exceed any buffer, which then grows as the bytes
-// come.
+// [WithTimeout], [WithIdleTimeout], [WithContext], [WithMaxSize], [WithFlush]
+// and [AppendTo]. A call that fails has consumed nothing.
 //
-// It returns a *ConnectionClosedError if the stream ends before. Peek of 0
-// returns an empty slice at once; Peek(1, WithTimeout(NonBlocking)) tells a
-// closed connection from a quiet one, and Peek(1) waits until there is
-// something to receive, which RecvBuffer then shows. It takes [WithTimeout],
-// [WithContext] and [AppendTo].
-func (s *BufferedSocket) Peek(size int, opts ...Option) ([]byte, error) {
-	c := call{request: request{op: "Peek"}}
-	if err := c.prepareSize(s, size, opts); err != nil {
-		return c.dst, err
+// A connection that was broken off is no end of the stream: its error is
+// returned, every time. But on TLS a peer that closes the connection without
+// saying so first, at the edge of a record, cannot be told from one that has
+// ended: crypto/tls reports [io.EOF] for both. Where it matters the protocol
+// must say where a message ends.
+func (s *BufferedSocket) RecvClose(opts ...Option) ([]byte, error) {
+	r := request{op: "RecvClose"}
+	if err := r.prepare(s, opts, optMessage|optMaxSize); err != nil {
+		return r.dst, err
 	}
-	h := &s.recv
-	if size == 0 {
-		return c.empty(h)
+	c, err := s.receive(&r)
+	if err != nil {
+		return r.dst, err
 	}
-	err := s.enter(&c, h)
-	defer s.leave(&c, h)
-	for ; err == nil; err = s.fill(&c) {
-		if h.data.len() >= size {
-			return c.take(h.data, size, 0), nil
-		}
+	defer c.end()
+	if err := c.awaitEnd(); err != nil {
+		return r.dst, c.explain(err, want{kind: wantEnd})
 	}
-	return c.dst, s.explain(&c, h, err, want{kind: wantSize, size: size})
+	n := c.h.data.len()
+	return c.take(n, n), nil
 }
 
 // Discard drops the next size bytes, in bounded memory, and returns how many
 // it has dropped: on an error, those that came before it. It returns a
 // *ConnectionClosedError if the stream ends before, which matches [io.EOF] only
-// if nothing was dropped. It takes [WithTimeout] and [WithContext].
+// if nothing was dropped. It takes [WithTimeout], [WithIdleTimeout],
+// [WithContext] and [WithFlush].
 func (s *BufferedSocket) Discard(size int, opts ...Option) (int, error) {
-	c := call{request: request{op: "Discard"}}
-	if err := c.prepare(s, opts, optWait); err != nil {
+	r := request{op: "Discard"}
+	if err := r.prepareSize(s, size, opts, optReceive); err != nil {
 		return 0, err
 	}
-	if size < 0 {
-		return 0, invalid(c.op, "negative size %d", size)
-	}
-	h := &s.recv
 	if size == 0 {
-		return 0, h.isClosed(c.op)
+		return 0, s.recv.isClosed(r.op)
 	}
-	err := s.enter(&c, h)
-	defer s.leave(&c, h)
+	c, err := s.receive(&r)
+	if err != nil {
+		return 0, err
+	}
+	defer c.end()
 	n := 0
-	for ; err == nil; err = s.fill(&c) {
-		n += s.drop(size - n)
+	for ; err == nil; err = c.fill() {
+		n += c.drop(size - n)
 		if n == size {
 			return n, nil
 		}
 	}
-	return n, s.explainDiscard(&c, n, err, want{kind: wantSize, size: size})
+	return n, c.explainDiscard(n, err, want{kind: wantSize, size: size})
 }
 
 // DiscardUntil drops everything up to and with the next delimiter, in bounded
 // memory, and returns how many bytes it has dropped, the delimiter included: on
 // an error, those that came before it. A beginning of the delimiter at the end
-// of what has come stays in the buffer, and the same call goes on.
+// of what has come stays in the buffer, and the same call goes on. A number
+// over [math.MaxInt] is returned as that.
 //
 // After a timeout call DiscardUntil again, until it returns no error: RecvUntil
 // would take the rest of the message for one.
 //
 // No max size applies: this is the way past a message that was too long. It
 // returns a *ConnectionClosedError if the stream ends before a delimiter, which
-// matches [io.EOF] only if nothing came. It takes [WithTimeout] and
-// [WithContext].
+// matches [io.EOF] only if nothing came. It takes [WithTimeout],
+// [WithIdleTimeout], [WithContext] and [WithFlush].
 func (s *BufferedSocket) DiscardUntil(delim []byte, opts ...Option) (int, error) {
-	c := call{request: request{op: "DiscardUntil"}}
-	if err := c.prepare(s, opts, optWait); err != nil {
+	r := request{op: "DiscardUntil"}
+	if err := r.prepare(s, opts, optReceive); err != nil {
 		return 0, err
 	}
 	if len(delim) == 0 {
-		return 0, invalid(c.op, "empty delimiter")
+		return 0, invalid(r.op, "empty delimiter")
 	}
-	h := &s.recv
-	err := s.enter(&c, h)
-	defer s.leave(&c, h)
+	c, err := s.receive(&r)
+	if err != nil {
+		return 0, err
+	}
+	defer c.end()
 	n := 0
-	from := h.data.resume(delim)
-	for ; err == nil; err = s.fill(&c) {
-		data := h.data.bytes()
+	from := c.h.data.resume(searchOne, 0, delim)
+	for ; err == nil; err = c.fill() {
+		data := c.h.data.bytes()
 		if i := bytes.Index(data[from:], delim); i >= 0 {
-			return n + s.drop(from+i+len(delim)), nil
+			return plus(n, c.drop(from+i+len(delim))), nil
 		}
-		n += s.drop(len(data) - beginning(data, delim))
+		n = plus(n, c.drop(len(data)-beginning(data, delim)))
 		from = 0
 	}
-	return n, s.explainDiscard(&c, n, err, wantDelim(delim))
-}
-
-// beginning returns the length of the longest end of data that delim begins
-// with and that is not all of it.
-func beginning(data, delim []byte) int {
-	n := min(len(data), len(delim)-1)
-	for !bytes.HasPrefix(delim, data[len(data)-n:]) {
-		n--
-	}
-	return n
-}
-
-// drop consumes at most n bytes and returns how many.
-func (s *BufferedSocket) drop(n int) int {
-	n = min(n, s.recv.data.len())
-	s.recv.data.consume(n)
-	return n
+	return n, c.explainDiscard(n, err, wantDelim(delim))
 }
 
 // explainDiscard is explain for a call that has dropped n bytes.
-func (s *BufferedSocket) explainDiscard(c *call, n int, err error, w want) error {
-	if err == io.EOF {
-		left := s.recv.data.len()
-		return &ConnectionClosedError{c.op, left, endOfStream(n+left > 0), w}
+func (c *call) explainDiscard(n int, err error, w want) error {
+	explained := c.explain(err, w)
+	if e, ok := explained.(*ConnectionClosedError); ok && n > 0 {
+		e.Err = io.ErrUnexpectedEOF
 	}
-	return s.explain(c, &s.recv, err, w)
+	return explained
 }
 
 // Messages returns an iterator over the messages that end in delim. Each step
@@ -569,24 +322,26 @@ func (s *BufferedSocket) explainDiscard(c *call, n int, err error, w want) error
 // call DiscardUntil first.
 func (s *BufferedSocket) Messages(delim []byte, opts ...Option) iter.Seq2[[]byte, error] {
 	delim, opts = bytes.Clone(delim), slices.Clone(opts)
-	return func(yield func([]byte, error) bool) {
-		s.iterate(opts, optMessage|optMaxSize|optDelimiter, yield, func(r *request) ([]byte, error) {
-			return s.recvUntil(r, delim)
-		})
-	}
+	return s.iterate("Messages", opts, optMessage|optMaxSize|optDelimiter, func(r *request) ([]byte, bool, error) {
+		msg, err := s.recvUntil(r, delim)
+		return msg, false, err
+	})
 }
 
-// iterate yields what receive returns until there is an error or a clean end.
-func (s *BufferedSocket) iterate(opts []Option, accept optionKind, yield func([]byte, error) bool, receive func(*request) ([]byte, error)) {
-	for {
-		r := request{op: "Messages"}
-		err := r.prepare(s, opts, accept)
-		msg := r.dst
-		if err == nil {
-			msg, err = receive(&r)
-		}
-		if isCleanEnd(err) || !yield(msg, err) || err != nil {
-			return
+// iterate yields what receive returns until it says that there is no more, or
+// there is an error or a clean end.
+func (s *BufferedSocket) iterate(op string, opts []Option, accept optionKind, receive func(*request) (msg []byte, final bool, err error)) iter.Seq2[[]byte, error] {
+	return func(yield func([]byte, error) bool) {
+		for {
+			r := request{op: op}
+			err := r.prepare(s, opts, accept)
+			msg, final := r.dst, false
+			if err == nil {
+				msg, final, err = receive(&r)
+			}
+			if isCleanEnd(err) || err == bufio.ErrFinalToken || !yield(msg, err) || err != nil || final {
+				return
+			}
 		}
 	}
 }
@@ -603,165 +358,193 @@ func (s *BufferedSocket) RecvBuffer() []byte { return s.recv.snapshot() }
 
 // Buffered returns the number of bytes in the receive buffer. It does not wait
 // for a blocked call.
-func (s *BufferedSocket) Buffered() int {
-	s.recv.mu.Lock()
-	defer s.recv.mu.Unlock()
-	if s.recv.closed {
+func (s *BufferedSocket) Buffered() int { return s.recv.size() }
+
+// size returns how many bytes are buffered.
+func (h *half) size() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.state.Load() == closed {
 		return 0
 	}
-	return s.recv.data.len()
+	return h.data.len() + len(h.direct.p)
 }
 
 // snapshot returns a copy of the buffered bytes.
 func (h *half) snapshot() []byte {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.closed {
+	if h.state.Load() == closed {
 		return []byte{}
 	}
-	return append([]byte{}, h.data.bytes()...)
-}
-
-// Read implements [net.Conn]: it returns what is in the receive buffer, else
-// what one read of the connection puts into p. Only the read deadline bounds
-// it. At the end of the stream it returns [io.EOF]; errors are those of the
-// connection, a timeout included, or a *TimeoutError if the connection was not
-// asked because the deadline had passed.
-func (s *BufferedSocket) Read(p []byte) (int, error) {
-	c := call{request: request{op: "Read", timeout: NoTimeout}}
-	h := &s.recv
-	err := s.enter(&c, h)
-	defer s.leave(&c, h)
-	if err == nil {
-		if len(p) == 0 {
-			return 0, nil
-		}
-		if n := copy(p, h.data.bytes()); n > 0 {
-			h.data.consume(n)
-			return n, nil
-		}
-		var n int
-		if n, err = s.receive(&c, p); err == nil {
-			return n, nil
-		}
-	}
-	return 0, s.explainConn(&c, h, err)
-}
-
-// explainConn is explain for the methods of net.Conn, which return errors of
-// the connection as they are.
-func (s *BufferedSocket) explainConn(c *call, h *half, err error) error {
-	switch {
-	case err == io.EOF:
-		return err
-	case err == errTimeUp && c.cause != nil:
-		return c.cause
-	}
-	return s.explain(c, h, err, want{})
-}
-
-// WriteTo implements [io.WriterTo]: it writes what is in the receive buffer to
-// w, and then what comes until the end of the stream, which is no error.
-// Between TCP and Unix sockets the kernel copies where it can. Only the read
-// deadline bounds it.
-//
-// Bytes that w did not take stay in the receive buffer. The one exception in
-// this package: if a copy that the kernel makes, as Linux can, ends because w
-// failed, bytes that were inside the kernel are lost.
-func (s *BufferedSocket) WriteTo(w io.Writer) (n int64, err error) {
-	c := call{request: request{op: "WriteTo", timeout: NoTimeout}}
-	h := &s.recv
-	err = s.enter(&c, h)
-	defer s.leave(&c, h)
-	for err == nil {
-		switch {
-		case h.data.len() > 0:
-			m, err := s.unlockedWriteTo(&c, w)
-			n += int64(m)
-			if err != nil {
-				return n, err
-			}
-		case s.end == nil && s.raw != nil && s.unlockedKernelCopies(&c, w):
-			m, err := s.unlockedCopy(&c, h, w, s.conn)
-			s.noteCopy(&c, err)
-			return n + m, err
-		default:
-			err = s.fill(&c)
-		}
-	}
-	if err == io.EOF {
-		return n, nil
-	}
-	return n, s.explainConn(&c, h, err)
-}
-
-// unlockedWriteTo writes the receive buffer to w and consumes what w took.
-func (s *BufferedSocket) unlockedWriteTo(c *call, w io.Writer) (n int, err error) {
-	h := &s.recv
 	data := h.data.bytes()
-	c.turn, h.busy = true, true
-	h.mu.Unlock()
-	defer func() {
-		h.mu.Lock()
-		n = s.drop(n)
-	}()
-	n, err = w.Write(data)
-	if err == nil && n != len(data) {
-		err = io.ErrShortWrite
-	}
-	return max(n, 0), err
+	at := min(h.direct.at, len(data))
+	return slices.Concat([]byte{}, data[:at], h.direct.p, data[at:])
 }
 
-// noteCopy keeps the error of a copy that the kernel made, if it is a reset of
-// this connection and not of the other: then a read finds the stream at its
-// end.
-func (s *BufferedSocket) noteCopy(c *call, err error) {
-	if isReset(err) {
-		c.timeout = NonBlocking
-		if s.fill(c) == io.EOF {
-			s.end = err
+// receive returns a call that has the turn to receive. end must follow.
+func (s *BufferedSocket) receive(r *request) (*call, error) {
+	c := s.newCall(r, &s.recv)
+	if err := c.enter(); err != nil {
+		defer c.release()
+		return nil, c.explain(err, want{})
+	}
+	return c, nil
+}
+
+// end ends a call that has the turn.
+func (c *call) end() {
+	defer c.release()
+	c.leave()
+}
+
+// await returns once n bytes are in the buffer.
+func (c *call) await(n int) error {
+	for c.h.data.len() < n {
+		if err := c.fill(); err != nil {
+			return err
 		}
-	}
-}
-
-// unlockedKernelCopies is kernelCopies in the turn of the call, without the
-// lock: w may be a socket, even s itself, that wants a lock of its own.
-func (s *BufferedSocket) unlockedKernelCopies(c *call, w io.Writer) bool {
-	h, conn := &s.recv, s.conn
-	c.turn, h.busy = true, true
-	h.mu.Unlock()
-	defer h.mu.Lock()
-	return kernelCopies(conn, w)
-}
-
-// kernelCopies reports whether the kernel makes a copy from conn to w. If
-// io.Copy made it, bytes that w does not take would be lost.
-func kernelCopies(conn net.Conn, w io.Writer) bool {
-	if runtime.GOOS != "linux" {
-		return false
-	}
-	switch w := w.(type) {
-	case *net.TCPConn:
-		return true
-	case *net.UnixConn:
-		_, fromTCP := conn.(*net.TCPConn)
-		return fromTCP && descriptor(w) != nil
-	case *BufferedSocket:
-		_, toTCP := w.NetConn().(*net.TCPConn)
-		return toTCP
-	}
-	return false
-}
-
-// prepareSize prepares a call that is given a size.
-func (r *request) prepareSize(s *BufferedSocket, size int, opts []Option) error {
-	if err := r.prepare(s, opts, optMessage); err != nil {
-		return err
-	}
-	if size < 0 {
-		return invalid(r.op, "negative size %d", size)
 	}
 	return nil
+}
+
+// awaitEnd returns once all bytes until the end of the stream are there.
+func (c *call) awaitEnd() error {
+	for {
+		if c.h.data.len() > c.limit() {
+			return c.tooLong(nil)
+		}
+		if err := c.fill(); err == io.EOF {
+			return nil
+		} else if err != nil {
+			return err
+		}
+	}
+}
+
+// fill adds at least one byte to the receive buffer, or says why it cannot.
+func (c *call) fill() (err error) {
+	if err := c.goOn(); err != nil {
+		return err
+	}
+	if err := c.kept(); err != nil {
+		return err
+	}
+	if c.l.raw != nil {
+		err = c.poll()
+	} else {
+		err = c.readMore()
+	}
+	if err == nil && c.idling {
+		c.begin()
+	}
+	return err
+}
+
+// readMore reads from the connection into the receive buffer. A wait for the
+// first byte holds little memory; if that was not enough, more has come, and is
+// read at once.
+func (c *call) readMore() error {
+	size := int(c.s.readSize.Load())
+	ask := size
+	if c.h.data.len() == 0 && !c.l.more {
+		ask = min(size, waitSize)
+	}
+	n, err := c.read(c.h.space(ask))
+	c.l.more = n == ask
+	c.h.commit(n)
+	return err
+}
+
+// space returns memory behind the buffered bytes, for n more.
+func (h *half) space(n int) []byte {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.data == nil {
+		h.data = newBuffer(n)
+	}
+	return h.data.reserve(n)
+}
+
+// commit adds n bytes that were written to the space.
+func (h *half) commit(n int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.data.commit(n)
+}
+
+// read reads at least one byte from the connection into p, or returns an error.
+func (c *call) read(p []byte) (int, error) {
+	c.flushed = false
+	for range maxEmptyReads {
+		if n, err := c.transfer(p); n > 0 || err != nil {
+			if n > 0 && err != errClosed {
+				err = nil
+			}
+			return n, err
+		}
+	}
+	return 0, io.ErrNoProgress
+}
+
+// A direct is what was read straight into memory of the caller. In the stream
+// it stands behind the first at bytes of the buffer.
+type direct struct {
+	p  []byte
+	at int
+}
+
+// readDirect reads what is missing of a message of size bytes, which begins at
+// the place, into dst, if that has room and it is worth it. What it returns no
+// error for may still be missing bytes.
+func (c *call) readDirect(at, size int) error {
+	h := c.h
+	begun := max(h.data.len()-at, 0)
+	if size-begun < directSize || cap(c.dst)-len(c.dst) < size || c.timeout == 0 || c.canceled() {
+		return nil
+	}
+	p := c.dst[len(c.dst):][begun:size]
+	for n := 0; n < len(p); {
+		if err := c.mayReadDirect(); err != nil {
+			return err
+		}
+		m, err := c.read(p[n:])
+		if err == errTimeUp && c.l.raw != nil {
+			return nil // fill can look for what has arrived
+		}
+		if err != nil {
+			return err
+		}
+		if c.idling {
+			c.begin()
+		}
+		n += m
+		h.mu.Lock()
+		h.direct = direct{p[:n], at + begun}
+		h.mu.Unlock()
+	}
+	return nil
+}
+
+func (c *call) mayReadDirect() error {
+	if err := c.goOn(); err != nil {
+		return err
+	}
+	return c.kept()
+}
+
+// restoreDirect moves what was read into memory of the caller into the buffer,
+// where it belongs until a call consumes it.
+func (h *half) restoreDirect() {
+	d := h.direct
+	h.direct = direct{}
+	if len(d.p) == 0 || h.state.Load() == closed {
+		return
+	}
+	if h.data == nil {
+		h.data = newBuffer(len(d.p))
+	}
+	copy(h.data.insert(d.at, len(d.p)), d.p)
 }
 
 // empty returns an empty message without waiting for the turn.
@@ -782,117 +565,50 @@ func (r *request) deliver(msg []byte) []byte {
 	return own
 }
 
-// take returns the first size bytes of b and consumes the first n.
-func (r *request) take(b *buffer, size, n int) []byte {
-	msg := r.deliver(b.bytes()[:size])
-	b.consume(n)
+// take returns the first size bytes and consumes the first n, which is all of
+// them or more, or none.
+func (c *call) take(size, n int) []byte {
+	return c.takePart(0, size, n)
+}
+
+// takePart returns size bytes from the place at and consumes the first n.
+func (c *call) takePart(at, size, n int) (msg []byte) {
+	h := c.h
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	data := h.data.bytes()
+	if d := h.direct; len(d.p) > 0 {
+		msg = c.dst[:len(c.dst)+size]
+		part := msg[len(c.dst):]
+		copy(part, data[at:d.at])
+		copy(part[d.at-at+len(d.p):], data[d.at:])
+		h.direct = direct{}
+		n -= len(d.p)
+	} else {
+		msg = c.deliver(data[at : at+size])
+	}
+	h.data.consume(n)
 	return msg
 }
 
 // takeMessage returns and consumes a message of size bytes and its delimiter.
-func (r *request) takeMessage(b *buffer, size, delimiter int) []byte {
+func (c *call) takeMessage(size, delimiter int) []byte {
 	n := size + delimiter
-	if r.keepDelim {
+	if c.given&optDelimiter != 0 {
 		size = n
 	}
-	return r.take(b, size, n)
+	return c.take(size, n)
 }
 
-func (s *BufferedSocket) tooLong(c *call, delim []byte) error {
-	return &MessageTooLongError{c.op, c.max, s.recv.data.len(), delim}
+// drop consumes at most n bytes and returns how many.
+func (c *call) drop(n int) int {
+	c.h.mu.Lock()
+	defer c.h.mu.Unlock()
+	n = min(n, c.h.data.len())
+	c.h.data.consume(n)
+	return n
 }
 
-// space returns memory behind the buffered bytes, for about n more.
-func (h *half) space(n int) []byte {
-	if h.data == nil {
-		h.data = newBuffer(n)
-	}
-	return h.data.reserve(n)
-}
-
-// fill adds at least one byte to the receive buffer, or says why it cannot. It
-// lets go of the lock while it waits.
-func (s *BufferedSocket) fill(c *call) error {
-	if err := s.ended(); err != nil {
-		return err
-	}
-	if s.recv.try != nil {
-		return s.note(s.poll(c, &s.recv), false)
-	}
-	n, err := s.receive(c, s.recv.space(int(s.readSize)))
-	s.recv.data.commit(n)
-	return err
-}
-
-// fillDirect completes a message of size bytes in the room behind dst. If it
-// fails, the bytes that came are added to the receive buffer.
-func (s *BufferedSocket) fillDirect(c *call, size int) error {
-	h := &s.recv
-	p := c.dst[len(c.dst) : len(c.dst)+size]
-	buffered := h.data.len()
-	n := buffered
-	defer func() {
-		if n == size {
-			s.drop(copy(p, h.data.bytes()))
-		} else {
-			h.add(p[buffered:n])
-		}
-	}()
-	for n < size {
-		m, err := s.receive(c, p[n:])
-		if err != nil {
-			return err
-		}
-		n += m
-	}
-	return nil
-}
-
-// receive reads at least one byte from the connection into p, or returns an
-// error. Bytes that come with an error win; the error comes again.
-func (s *BufferedSocket) receive(c *call, p []byte) (int, error) {
-	if err := s.ended(); err != nil {
-		return 0, err
-	}
-	for range maxEmptyReads {
-		n, err := s.transfer(c, &s.recv, p)
-		if err == errClosed {
-			return 0, err
-		}
-		err = s.note(err, n > 0)
-		if n > 0 {
-			return n, nil
-		}
-		if err != nil {
-			return 0, err
-		}
-	}
-	return 0, io.ErrNoProgress
-}
-
-// note keeps the error of a read for later if bytes came with it, or if every
-// further read must meet it, too. After a reset a kernel reports a regular end
-// of the stream, also if it was a send that has met the reset.
-func (s *BufferedSocket) note(err error, later bool) error {
-	if reset := s.reset.Load(); reset != nil && err == io.EOF {
-		err = *reset
-	}
-	if err != errTimeUp && (later || isFinal(err)) {
-		s.end = err
-	}
-	return err
-}
-
-// ended returns the error that was kept.
-func (s *BufferedSocket) ended() error {
-	err := s.end
-	if !isFinal(err) {
-		s.end = nil
-	}
-	return err
-}
-
-// isFinal reports whether a connection cannot be read after err.
-func isFinal(err error) bool {
-	return err == io.EOF || err == io.ErrUnexpectedEOF || errors.Is(err, net.ErrClosed) || isReset(err)
+func (c *call) tooLong(delim []byte) error {
+	return &MessageTooLongError{c.op, c.max, c.h.size(), delim}
 }

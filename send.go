@@ -22,30 +22,33 @@ const (
 // If it fails, the unsent bytes are in the send buffer, those of data included,
 // and [BufferedSocket.Flush] goes on from there. Do not send data again: that
 // would duplicate it. This holds for every failure but an error that matches
-// [ErrInvalidArgument] or [net.ErrClosed], also if the time was up before it
-// was the call's turn. Bytes that were all sent are never reported as a
-// timeout.
+// [ErrInvalidArgument], [net.ErrClosed] or [ErrBroken], also if the time was up
+// before it was the call's turn. Bytes that were all sent are never reported as
+// a timeout.
 //
-// It takes [WithTimeout] and [WithContext]. A timeout while writing ends a TLS
-// session: see [crypto/tls.Conn.SetWriteDeadline].
+// An error that is no timeout is the end of the sending side, and so is a
+// timeout or cancel in the middle of a write on TLS: from then on every send
+// fails with an error that matches [ErrBroken]. The peer may have said why, so
+// receive before you close.
+//
+// It takes [WithTimeout] and [WithContext]. It is tried even if the context is
+// done.
 func (s *BufferedSocket) Send(data []byte, opts ...Option) (int, error) {
-	c := call{request: request{op: "Send"}}
-	if err := c.prepare(s, opts, optWait); err != nil {
+	r := request{op: "Send"}
+	if err := r.prepare(s, opts, optSend); err != nil {
 		return 0, err
 	}
-	err := s.sendAll(&c, nil, [][]byte{data})
-	return c.sent, err
+	return s.sendAll(&r, nil, [][]byte{data})
 }
 
 // SendBuffers is [BufferedSocket.Send] for data in pieces, which are sent in
 // one vectored write where the connection can. bufs is left as it was.
 func (s *BufferedSocket) SendBuffers(bufs [][]byte, opts ...Option) (int, error) {
-	c := call{request: request{op: "SendBuffers"}}
-	if err := c.prepare(s, opts, optWait); err != nil {
+	r := request{op: "SendBuffers"}
+	if err := r.prepare(s, opts, optSend); err != nil {
 		return 0, err
 	}
-	err := s.sendAll(&c, nil, bufs)
-	return c.sent, err
+	return s.sendAll(&r, nil, bufs)
 }
 
 // Buffer adds a copy of data to the send buffer, which the next Send, Flush or
@@ -54,37 +57,46 @@ func (s *BufferedSocket) SendBuffers(bufs [][]byte, opts ...Option) (int, error)
 func (s *BufferedSocket) Buffer(data []byte) error {
 	h := &s.send
 	h.mu.Lock()
-	if h.idle() {
+	if h.isIdle() && s.link.Load().broken == nil {
 		h.add(data)
 		h.mu.Unlock()
 		return nil
 	}
 	h.mu.Unlock()
-	c := call{request: request{op: "Buffer", timeout: s.Timeout()}}
-	err := s.enter(&c, h)
-	defer s.leave(&c, h)
+	c := s.newCall(&request{op: "Buffer", timeout: s.Timeout()}, h)
+	defer c.release()
+	err := c.enter()
 	if err != nil {
-		return s.explain(&c, h, err, want{})
+		return c.explain(err, want{})
 	}
-	h.add(data)
-	return nil
+	defer c.leave()
+	if err = c.mayWrite(); err == nil {
+		h.mu.Lock()
+		h.add(data)
+		h.mu.Unlock()
+	}
+	return err
 }
 
 // Flush sends the send buffer. If it fails, the unsent bytes are still there,
-// and Flush goes on from there. It takes [WithTimeout] and [WithContext]. A
-// timeout while writing ends a TLS session.
+// and Flush goes on from there, but for an error that ends the sending side: see
+// [BufferedSocket.Send]. It takes [WithTimeout] and [WithContext].
 func (s *BufferedSocket) Flush(opts ...Option) error {
-	c := call{request: request{op: "Flush"}}
-	if err := c.prepare(s, opts, optWait); err != nil {
+	r := request{op: "Flush"}
+	if err := r.prepare(s, opts, optSend); err != nil {
 		return err
 	}
-	h := &s.send
-	err := s.enter(&c, h)
-	defer s.leave(&c, h)
-	if err == nil {
-		err = s.drain(&c)
+	c := s.newCall(&r, &s.send)
+	defer c.release()
+	err := c.enter()
+	if err != nil {
+		return c.explain(err, want{})
 	}
-	return s.explain(&c, h, err, want{})
+	defer c.leave()
+	if err = c.mayWrite(); err == nil {
+		err = c.drain()
+	}
+	return c.explain(err, want{})
 }
 
 // SendBuffer returns a copy of the send buffer: bytes that have been given to
@@ -92,77 +104,63 @@ func (s *BufferedSocket) Flush(opts ...Option) error {
 // for a blocked call.
 func (s *BufferedSocket) SendBuffer() []byte { return s.send.snapshot() }
 
-// Write implements [net.Conn]: it sends the send buffer and then p, of which
-// nothing is kept. It returns how many bytes of p were sent. Only the write
-// deadline bounds it; errors are those of the connection, a timeout included,
-// or a *TimeoutError if the connection was not asked because the deadline had
-// passed.
-func (s *BufferedSocket) Write(p []byte) (int, error) {
-	c := call{request: request{op: "Write", timeout: NoTimeout}}
-	h := &s.send
-	err := s.enter(&c, h)
-	defer s.leave(&c, h)
-	before := h.data.len()
-	if err == nil {
-		err = s.transmit(&c, [][]byte{p})
-	}
-	return max(c.sent-before, 0), s.explainConn(&c, h, err)
-}
-
-// ReadFrom implements [io.ReaderFrom]: it sends the send buffer and then what r
-// returns until its end. To TCP and Unix sockets the kernel copies where it
-// can. Only the write deadline bounds it, but neither that nor Close ends a
-// read of r; other sends wait while r is read. If it fails, what was taken from
-// r and not sent is not kept.
-func (s *BufferedSocket) ReadFrom(r io.Reader) (int64, error) {
-	c := call{request: request{op: "ReadFrom", timeout: NoTimeout}}
-	h := &s.send
-	err := s.enter(&c, h)
-	defer s.leave(&c, h)
-	for err == nil && h.data.len() > 0 { // not only what was there at first
-		err = s.drain(&c)
-	}
-	if err == nil && s.handshake != nil {
-		err = s.begin(&c, h)
-	}
-	if err != nil {
-		return 0, s.explainConn(&c, h, err)
-	}
-	return s.unlockedCopy(&c, h, s.conn, r)
-}
+// Unsent returns the number of bytes in the send buffer. It does not wait for a
+// blocked call.
+func (s *BufferedSocket) Unsent() int { return s.send.size() }
 
 // sendAll sends the send buffer, the header and the pieces. Of the pieces it
 // keeps what it could not send; the header is copied in any case.
-func (s *BufferedSocket) sendAll(c *call, header []byte, pieces [][]byte) error {
+func (s *BufferedSocket) sendAll(r *request, header []byte, pieces [][]byte) (int, error) {
 	h := &s.send
-	err := s.enter(c, h)
-	defer s.leave(c, h)
+	c := s.newCall(r, h)
+	defer c.release()
+	err := c.enter()
 	if err != nil {
-		h.keep(h.data.len(), [][]byte{header}, 0)
-		h.keep(h.data.len(), pieces, 0)
-		return s.explain(c, h, err, want{})
+		h.keep(h.size(), [][]byte{header}, 0)
+		h.keep(h.size(), pieces, 0)
+		return 0, c.explain(err, want{})
 	}
+	defer c.leave()
+	if err := c.mayWrite(); err != nil {
+		return 0, err
+	}
+	h.mu.Lock()
 	h.add(header)
 	size := h.data.len()
 	for _, p := range pieces {
 		size += len(p)
 	}
-	limit := copySizeNoVector
-	if takesVector(s.conn) {
-		limit = copySize
-	}
-	if size <= limit || c.timeout == 0 && h.try != nil {
+	small := size <= c.copySize() || c.timeout == 0 && c.l.raw != nil
+	if small {
 		for _, p := range pieces {
 			h.add(p)
 		}
-		err = s.drain(c)
-	} else {
-		err = s.transmitOrKeep(c, pieces)
 	}
-	return s.explain(c, h, err, want{})
+	h.mu.Unlock()
+	if small {
+		err = c.drain()
+	} else {
+		err = c.transmitOrKeep(pieces)
+	}
+	return c.sent, c.explain(err, want{})
 }
 
-// add appends a copy of p to the buffer. The caller has the turn.
+// mayWrite returns an error if the sending side is over.
+func (c *call) mayWrite() error {
+	if cause := c.l.broken; cause != nil {
+		return newBrokenError(c.op, cause)
+	}
+	return nil
+}
+
+func (c *call) copySize() int {
+	if c.l.takesVector {
+		return copySize
+	}
+	return copySizeNoVector
+}
+
+// add appends a copy of p to the buffer. The caller has the turn and the lock.
 func (h *half) add(p []byte) {
 	if len(p) == 0 {
 		return
@@ -181,13 +179,15 @@ func (h *half) keep(at int, pieces [][]byte, sent int) {
 	for _, p := range pieces {
 		unsent += len(p)
 	}
-	if h.closed || unsent <= 0 {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.state.Load() == closed || unsent <= 0 {
 		return
 	}
 	if h.data == nil {
 		h.data = newBuffer(unsent)
 	}
-	space := h.data.insert(at, unsent)
+	space := h.data.insert(min(at, h.data.len()), unsent)
 	for _, p := range pieces {
 		n := min(sent, len(p))
 		sent -= n
@@ -195,45 +195,58 @@ func (h *half) keep(at int, pieces [][]byte, sent int) {
 	}
 }
 
+// consume takes n sent bytes away from the buffer.
+func (h *half) consume(n int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.data.consume(n)
+}
+
+// queued returns what is buffered now. It stays valid while the call has the
+// turn and does not consume it.
+func (h *half) queued() []byte {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.data.bytes()
+}
+
 // drain sends what is in the send buffer now.
-func (s *BufferedSocket) drain(c *call) error {
-	h := &s.send
-	if h.try == nil {
-		return s.transmit(c, nil)
+func (c *call) drain() error {
+	if c.l.raw == nil {
+		return c.transmit(nil)
 	}
 	// A try may go beyond the goal, if another send has failed in the meantime.
-	goal := c.sent + h.data.len()
+	goal := c.sent + c.h.size()
 	for c.sent < goal {
-		if err := s.poll(c, h); err != nil {
+		if err := c.poll(); err != nil {
 			return err
 		}
-		c.sent = min(c.sent+int(h.moved), goal)
+		c.sent = min(c.sent+c.moved, goal)
 	}
 	return nil
 }
 
 // transmitOrKeep is transmit that adds to the send buffer what it could not
 // send of the pieces, also if the connection panics.
-func (s *BufferedSocket) transmitOrKeep(c *call, pieces [][]byte) error {
-	before := s.send.data.len()
-	defer func() { s.send.keep(max(before-c.sent, 0), pieces, max(c.sent-before, 0)) }()
-	return s.transmit(c, pieces)
+func (c *call) transmitOrKeep(pieces [][]byte) error {
+	before := c.h.size()
+	defer func() { c.h.keep(max(before-c.sent, 0), pieces, max(c.sent-before, 0)) }()
+	return c.transmit(pieces)
 }
 
 // transmit sends the send buffer and the pieces through the connection's own
 // methods. What was sent of the buffer is consumed.
-func (s *BufferedSocket) transmit(c *call, pieces [][]byte) error {
-	h := &s.send
-	head := h.data.len()
-	if takesVector(s.conn) && (head > 0 && len(pieces) > 0 || len(pieces) > 1) {
-		n, err := s.transmitVector(c, pieces)
+func (c *call) transmit(pieces [][]byte) error {
+	head := c.h.queued()
+	if c.l.takesVector && (len(head) > 0 && len(pieces) > 0 || len(pieces) > 1) {
+		n, err := c.transmitVector(head, pieces)
 		c.sent += n
-		h.data.consume(min(n, head))
+		c.h.consume(min(n, len(head)))
 		return err
 	}
-	if head > 0 {
-		n, err := s.transmitOne(c, h.data.bytes())
-		h.data.consume(n)
+	if len(head) > 0 {
+		n, err := c.transmitOne(head)
+		c.h.consume(n)
 		if err != nil {
 			return err
 		}
@@ -242,29 +255,20 @@ func (s *BufferedSocket) transmit(c *call, pieces [][]byte) error {
 		if len(p) == 0 {
 			continue
 		}
-		if _, err := s.transmitOne(c, p); err != nil {
+		if _, err := c.transmitOne(p); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (s *BufferedSocket) transmitOne(c *call, p []byte) (int, error) {
-	n, err := s.transfer(c, &s.send, p)
+func (c *call) transmitOne(p []byte) (int, error) {
+	n, err := c.transfer(p)
 	c.sent += n
 	if n < len(p) && err == nil {
 		err = io.ErrShortWrite
 	}
 	return n, err
-}
-
-// takesVector reports whether conn has a vectored write.
-func takesVector(conn net.Conn) bool {
-	switch conn.(type) {
-	case *net.TCPConn, *net.UnixConn:
-		return true
-	}
-	return false
 }
 
 // A vector is a list of pieces that the kernel is given at once.
@@ -274,11 +278,11 @@ type vector struct {
 
 var vectors = sync.Pool{New: func() any { return new(vector) }}
 
-// transmitVector sends the send buffer and the pieces in one vectored write.
-func (s *BufferedSocket) transmitVector(c *call, pieces [][]byte) (int, error) {
-	h := &s.send
+// transmitVector sends the head and the pieces in one vectored write.
+func (c *call) transmitVector(head []byte, pieces [][]byte) (int, error) {
 	v := vectors.Get().(*vector)
-	v.all = append(append(v.all[:0], h.data.bytes()), pieces...)
+	v.all = append(append(v.all[:0], head), pieces...)
+	v.rest = v.all
 	size := 0
 	for _, p := range v.all {
 		size += len(p)
@@ -287,19 +291,11 @@ func (s *BufferedSocket) transmitVector(c *call, pieces [][]byte) (int, error) {
 		clear(v.all)
 		vectors.Put(v)
 	}()
-	if err := s.begin(c, h); err != nil {
+	if err := c.ready(); err != nil {
 		return 0, err
 	}
-	n, err := s.unlockedVector(v)
-	return s.judge(c, h, n, size, err)
-}
-
-// unlockedVector lets go of the lock for the vectored write.
-func (s *BufferedSocket) unlockedVector(v *vector) (int, error) {
-	conn := s.conn
-	s.send.mu.Unlock()
-	defer s.send.mu.Lock()
-	v.rest = v.all
-	n, err := v.rest.WriteTo(conn)
-	return int(n), err
+	c.h.enterConn(writing)
+	defer c.h.leaveConn()
+	n, err := v.rest.WriteTo(c.l.conn)
+	return c.result(int(n), size, err)
 }

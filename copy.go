@@ -1,0 +1,262 @@
+package bufsock
+
+import (
+	"io"
+	"net"
+	"os"
+	"runtime"
+)
+
+// WriteTo implements [io.WriterTo]: it writes what is in the receive buffer to
+// w, and then what comes until the end of the stream, which is no error.
+// Between TCP and Unix sockets the kernel copies where it can. Only the read
+// deadline bounds it, and the write deadline of a w that is a *BufferedSocket.
+//
+// Bytes that w did not take stay in the receive buffer. The one exception in
+// this package: if a copy that the kernel makes, as Linux can, ends because w
+// failed, bytes that were inside the kernel are lost.
+//
+// Copies between the same sockets take turns, whichever way and by whichever
+// method, as long as none of the sockets is hidden in a type of your own.
+func (s *BufferedSocket) WriteTo(w io.Writer) (int64, error) {
+	return s.copyTo("WriteTo", w)
+}
+
+// copyTo gets the turn to receive, and that to send of a w that is a socket
+// behind it: whoever holds both has got them in this order.
+func (s *BufferedSocket) copyTo(op string, w io.Writer) (n int64, err error) {
+	c, err := s.receive(&request{op: op, timeout: NoTimeout, given: optConn})
+	if err != nil {
+		return 0, err
+	}
+	defer c.end()
+	for {
+		m, err := c.writeBuffered(w)
+		n += int64(m)
+		if err != nil {
+			return n, err
+		}
+		copied, ended, err := c.kernelCopy(w)
+		n += copied
+		if err == nil && !ended {
+			err = c.fill()
+		}
+		switch {
+		case ended || err == io.EOF || err == errReadClosed:
+			return n, nil
+		case err != nil:
+			return n, c.explainConn(err)
+		}
+	}
+}
+
+// writeBuffered writes the receive buffer to w and consumes what w took.
+func (c *call) writeBuffered(w io.Writer) (n int, err error) {
+	data := c.h.data.bytes()
+	if len(data) == 0 {
+		return 0, nil
+	}
+	defer func() { n = c.drop(max(n, 0)) }()
+	n, err = w.Write(data)
+	switch {
+	case err == nil && n != len(data):
+		err = io.ErrShortWrite
+	case c.goOn() == errClosed:
+		err = &closedError{c.op}
+	}
+	return n, err
+}
+
+// kernelCopy has the kernel copy to w until the end of the stream, if it can.
+// If io.Copy itself made the copy, bytes that w does not take would be lost.
+func (c *call) kernelCopy(w io.Writer) (n int64, ended bool, err error) {
+	if runtime.GOOS != "linux" || c.l.raw == nil || c.l.ended || c.l.next != nil || c.h.deadlinePassed() {
+		return 0, false, nil
+	}
+	target, ok := w.(*BufferedSocket)
+	if !ok {
+		conn, _ := w.(net.Conn)
+		if !c.l.splicesTo(conn) || writeDeadlinePassed(conn) {
+			return 0, false, nil
+		}
+		return c.splice(conn, nil)
+	}
+	out := target.newCall(&request{op: c.op, timeout: NoTimeout}, &target.send)
+	defer out.release()
+	if err := out.enter(); err != nil {
+		return 0, false, out.explain(err, want{})
+	}
+	defer out.leave()
+	if !c.l.splicesTo(out.l.conn) || out.h.deadlinePassed() {
+		return 0, false, nil
+	}
+	if err := out.flushAll(); err != nil {
+		return 0, false, out.explainConn(err)
+	}
+	return c.splice(out.l.conn, out)
+}
+
+// splicesTo reports whether the kernel makes a copy to conn.
+func (l *link) splicesTo(conn net.Conn) bool {
+	switch conn := conn.(type) {
+	case *net.TCPConn:
+		return true
+	case *net.UnixConn:
+		_, fromTCP := l.conn.(*net.TCPConn)
+		return fromTCP && descriptor(conn) != nil
+	}
+	return false
+}
+
+// writeDeadlinePassed reports whether conn, which is not ours, would fail behind
+// a copy that the kernel had begun.
+func writeDeadlinePassed(conn net.Conn) bool {
+	raw := descriptor(conn)
+	return raw == nil || raw.Write(func(uintptr) bool { return true }) != nil
+}
+
+// splice copies to conn, which is that of the call out or of nobody's here.
+func (c *call) splice(conn net.Conn, out *call) (n int64, ended bool, err error) {
+	if err := c.goOn(); err != nil {
+		return 0, false, err
+	}
+	if out != nil {
+		out.h.enterConn(copying)
+		defer out.h.leaveConn()
+	}
+	n, err = io.Copy(conn, c.l.conn)
+	if stop := c.goOn(); stop != nil {
+		return n, false, stop
+	}
+	switch {
+	case out != nil && out.goOn() != nil:
+		return n, false, &closedError{c.op}
+	case err == nil:
+		err = c.heardEnd(io.EOF)
+		return n, err == io.EOF, err
+	case isDeadlineError(err):
+		c.cause = err
+		return n, false, errTimeUp
+	}
+	blame(c, out, err)
+	return n, true, err
+}
+
+// blame notes the error of a copy that the kernel made at the side that it is
+// of, which the error does not say.
+func blame(in, out *call, err error) {
+	outDead := isBrokenPipe(err)
+	if out != nil {
+		outDead = outDead || out.l.tcpState() == tcpDead
+		if outDead {
+			out.l.noteSend(err)
+		}
+	}
+	// A connection that ended in both directions looks dead, too.
+	if in.l.tcpState() == tcpDead && !isBrokenPipe(err) && !(outDead && in.l.writeClosed.Load()) {
+		in.l.failure.Store(&failure{readError(err), true})
+	}
+}
+
+// flushAll sends what is buffered, also what is added meanwhile.
+func (c *call) flushAll() error {
+	err := c.mayWrite()
+	for err == nil && c.h.size() > 0 {
+		err = c.drain()
+	}
+	return err
+}
+
+// ReadFrom implements [io.ReaderFrom]: it sends the send buffer and then what r
+// returns until its end. To TCP and Unix sockets the kernel copies where it
+// can. Only the write deadline bounds it, and the read deadline of an r that is
+// a *BufferedSocket, but neither that nor Close ends a read of another r; other
+// sends wait while r is read. If it fails, what was taken from r and not sent is
+// not kept, but an r that is a *BufferedSocket keeps it.
+func (s *BufferedSocket) ReadFrom(r io.Reader) (int64, error) {
+	const op = "ReadFrom"
+	source, ok := r.(*BufferedSocket)
+	if !ok {
+		return s.sendFrom(op, r)
+	}
+	if _, err := s.sendFrom(op, nil); err != nil {
+		return 0, err
+	}
+	return source.copyTo(op, s)
+}
+
+// sendFrom sends what is buffered, and what r returns until its end, if there is
+// an r.
+func (s *BufferedSocket) sendFrom(op string, r io.Reader) (int64, error) {
+	c := s.newCall(&request{op: op, timeout: NoTimeout}, &s.send)
+	defer c.release()
+	if err := c.enter(); err != nil {
+		return 0, c.explainConn(err)
+	}
+	defer c.leave()
+	if err := c.flushAll(); err != nil || r == nil {
+		return 0, c.explainConn(err)
+	}
+	n, err := c.copyFrom(r)
+	if err != nil && c.goOn() != nil {
+		err = &closedError{op}
+	}
+	return n, err
+}
+
+func (c *call) copyFrom(r io.Reader) (int64, error) {
+	if isSocket(c.l.conn) && isKernelSource(r) {
+		if c.h.deadlinePassed() {
+			return 0, c.explainConn(errTimeUp)
+		}
+		c.h.enterConn(copying)
+		defer c.h.leaveConn()
+		n, err := io.Copy(c.l.conn, r)
+		if err != nil && !isDeadlineError(err) && (isBrokenPipe(err) || c.l.tcpState() != tcpAlive) {
+			c.l.noteSend(err)
+		}
+		return n, err
+	}
+	w := &connWriter{c: c}
+	n, err := w.copy(r)
+	if w.err != nil {
+		err = w.err
+	}
+	return n, err
+}
+
+// isKernelSource reports whether package net may have the kernel copy from r.
+func isKernelSource(r io.Reader) bool {
+	if l, ok := r.(*io.LimitedReader); ok {
+		r = l.R
+	}
+	switch r.(type) {
+	case *os.File, *net.TCPConn, *net.UnixConn:
+		return true
+	}
+	return false
+}
+
+// A connWriter is the connection as the destination of a copy. It keeps its own
+// error, which is not that of the source.
+type connWriter struct {
+	c   *call
+	err error
+}
+
+func (w *connWriter) copy(r io.Reader) (int64, error) {
+	if r, ok := r.(io.WriterTo); ok {
+		return r.WriteTo(w)
+	}
+	return io.Copy(w, r)
+}
+
+// Write implements [io.Writer].
+func (w *connWriter) Write(p []byte) (int, error) {
+	if len(p) == 0 || w.err != nil {
+		return 0, w.err
+	}
+	n, err := w.c.transmitOne(p)
+	w.err = w.c.explainConn(err)
+	return n, w.err
+}

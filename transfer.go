@@ -1,0 +1,277 @@
+package bufsock
+
+import (
+	"errors"
+	"io"
+	"net"
+	"time"
+)
+
+// Calls that do not wait may go on as long as they find something, until they
+// have both moved so much and taken so long. That is enough for all that a
+// kernel holds, and ends with a peer that sends without end.
+const (
+	burstSize = 16 << 20
+	burstTime = 50 * time.Millisecond
+	burstTurn = 256 // tries between two looks at the clock
+)
+
+// mayProbe reports whether a call that does not wait may have another try.
+func (c *call) mayProbe() bool {
+	if c.tries++; c.tries%burstTurn != 0 {
+		return true
+	}
+	t := now()
+	if c.burst == never {
+		c.burst = t.plus(burstTime)
+	}
+	return c.total < burstSize || t < c.burst
+}
+
+// poll moves bytes between the buffer and the descriptor: as many as one read
+// or write takes. It tries first and waits only if it must. The last try of a
+// call whose time is up does not wait.
+func (c *call) poll() error {
+	c.flushed = false
+	for {
+		if !c.out && c.timeout != 0 && (c.tried || c.ctx != nil) && c.expired() {
+			c.giveUp()
+		}
+		c.tried = true
+		c.probing = c.out || c.timeout == 0
+		if c.probing && !c.mayProbe() {
+			return errTimeUp
+		}
+		c.moved, c.failed, c.flush = 0, nil, false
+		err := c.access()
+		switch {
+		case c.moved > 0:
+			c.total = plus(c.total, c.moved)
+			return nil
+		case c.failed != nil:
+			return c.judge(c.failed)
+		case c.flush:
+			if err := c.flushFirst(); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := c.goOn(); err != nil {
+			return err
+		}
+		switch {
+		case err == nil:
+			return errTimeUp // it was a probe
+		case !isDeadlineError(err):
+			return c.judge(c.l.opError(c.h.verb(), errors.Unwrap(err)))
+		case c.out || !c.expired():
+			return errTimeUp // by the user's deadline
+		}
+	}
+}
+
+// access has try called with the descriptor, again and again until it is done.
+func (c *call) access() error {
+	if c.h.sends {
+		return c.l.raw.Write(c.try)
+	}
+	return c.l.raw.Read(c.try)
+}
+
+// judge notes an error that the connection has returned.
+func (c *call) judge(err error) error {
+	if c.h.sends {
+		c.l.noteSend(err)
+		return err
+	}
+	return c.heard(0, err)
+}
+
+func (h *half) verb() string {
+	if h.sends {
+		return "write"
+	}
+	return "read"
+}
+
+// transfer makes one Read or Write of the connection, of p. Bytes may have
+// been transferred even if it returns an error.
+func (c *call) transfer(p []byte) (int, error) {
+	if err := c.ready(); err != nil {
+		return 0, err
+	}
+	if c.h.sends {
+		c.h.enterConn(writing)
+		defer c.h.leaveConn()
+		n, err := c.l.conn.Write(p)
+		return c.result(n, len(p), err)
+	}
+	if c.timeout == 0 && c.l.below != nil {
+		if n, err := c.glimpse(p); n > 0 || err != nil {
+			return c.result(n, len(p), err)
+		}
+	}
+	n, err := c.l.conn.Read(p)
+	return c.result(n, len(p), err)
+}
+
+// ready is asked before each transfer. It says until when that may wait, or
+// that there is no time left:
+//
+//	time left    until the end of the call's time
+//	NonBlocking  for the grace, which is the only way to learn what is there
+//	time up      the same, if the connection has not been asked yet, and as
+//	             long as it has something
+//
+// If the user's deadline has passed there will be no transfer: crypto/tls would
+// take even an attempt for the end of the session.
+func (c *call) ready() error {
+	if !c.out && (c.tried || c.ctx != nil) && c.expired() {
+		// Bytes that have come between two reads win over a cancel.
+		again := c.canceled() && !c.h.sends
+		c.giveUp()
+		c.tried = c.tried && !again
+	}
+	if c.out || c.timeout == 0 {
+		if err := c.mayTransfer(); err != nil {
+			return err
+		}
+	}
+	if err := c.shakeHands(); err != nil {
+		return err
+	}
+	if !c.out && !c.flushed && c.wantsFlush() {
+		if err := c.flushFirst(); err != nil {
+			return err
+		}
+	}
+	if c.h.deadlinePassed() {
+		return errTimeUp
+	}
+	if err := c.startWait(); err != nil {
+		return err
+	}
+	return c.goOn()
+}
+
+// mayTransfer gives a call that does not wait the grace, once and again as long
+// as the connection fills all the memory that it is given.
+func (c *call) mayTransfer() error {
+	t := now()
+	switch {
+	case !c.tried || c.full && t < c.burst:
+		if !c.tried {
+			c.burst = t.plus(burstTime)
+		}
+		return c.extend(t.plus(grace))
+	case !c.found || t >= c.until:
+		return errTimeUp
+	}
+	return nil
+}
+
+// result looks at what the connection returned for a transfer of size bytes.
+func (c *call) result(n, size int, err error) (int, error) {
+	c.tried, c.found, c.full = true, n > 0, n == size
+	if n < 0 || n > size {
+		return 0, errors.New("bufsock: " + c.op + ": the connection returned an impossible count")
+	}
+	c.total = plus(c.total, n)
+	if e := c.goOn(); e != nil && (e == errClosed || err != nil) {
+		return n, e
+	}
+	switch {
+	case err == nil:
+		return n, nil
+	case !c.timedOut(err):
+		if n > 0 && !c.h.sends {
+			return n, c.heard(n, err)
+		}
+		return n, c.judge(err)
+	}
+	if c.h.sends && (c.l.gate != nil || !isTemporary(err)) && n < size {
+		c.ended = true
+		c.l.broken = err
+	}
+	if n == size && size > 0 {
+		return n, nil // late, but done
+	}
+	c.cause = err
+	return n, errTimeUp
+}
+
+// timedOut reports whether err says that a deadline has passed. A connection
+// that is dead may say so, too, as one does whose TLS handshake has failed:
+// then it is not temporary, and no deadline has passed.
+func (c *call) timedOut(err error) bool {
+	return isDeadlineError(err) && (isTemporary(err) || c.expired() || c.h.deadlinePassed())
+}
+
+// glimpse is the read of a NonBlocking call on TLS. It returns no bytes and no
+// error if a record may have come that must be read to know.
+func (c *call) glimpse(p []byte) (int, error) {
+	// What crypto/tls holds it returns behind a deadline, too.
+	c.h.look(c.l, true)
+	n, err := c.l.conn.Read(p)
+	c.h.look(c.l, false)
+	if n > 0 || !isDeadlineError(err) {
+		return n, err
+	}
+	if !c.hasArrived() {
+		return 0, err
+	}
+	return 0, nil
+}
+
+// hasArrived reports whether the descriptor under TLS has something to read.
+func (c *call) hasArrived() bool {
+	arrived, err := peek(c.l.below)
+	if err != nil {
+		c.l.failure.CompareAndSwap(nil, &failure{err: readError(err)}) // it may be told only once
+	}
+	return arrived || err != nil
+}
+
+// wantsFlush reports whether the call is to send what is buffered before it
+// waits.
+func (c *call) wantsFlush() bool {
+	return !c.h.sends && c.timeout != 0 && c.given&optConn == 0 &&
+		(c.given&optFlush != 0 || c.s.flush.Load()) && c.s.Unsent() > 0
+}
+
+// flushFirst sends what is buffered, within the call's time, unless a send has
+// the turn, which does that.
+func (c *call) flushFirst() error {
+	c.flushed = true
+	out := c.s.newCall(&request{op: c.op, timeout: c.timeout, ctx: c.ctx}, &c.s.send)
+	defer out.release()
+	if !out.h.tryEnter(out) {
+		return c.goOn()
+	}
+	defer out.leave()
+	out.own()
+	if !c.idling {
+		c.startClock()
+		out.until = c.until
+	}
+	err := out.mayWrite()
+	if err == nil {
+		err = out.drain()
+	}
+	if err != nil {
+		return out.explain(err, want{})
+	}
+	if c.idling {
+		err = c.extend(now().plus(c.idleTimeout()))
+	}
+	return err
+}
+
+// ignoreClosed drops an error that says that the connection is closed: the read
+// or write itself says it better.
+func ignoreClosed(err error) error {
+	if errors.Is(err, net.ErrClosed) || errors.Is(err, io.ErrClosedPipe) {
+		return nil
+	}
+	return err
+}
