@@ -35,9 +35,12 @@ type Conn struct {
 
 // NewConn returns a connection on top of conn that goes wrong, repeatably, by
 // seed: the faults of a direction depend on the seed and the calls that are made
-// for that direction, and on nothing else. It works in and out of the bubbles of
-// testing/synctest. It panics if conn is nil, a probability is not from 0 to 1,
-// or a duration negative.
+// for that direction, and on nothing else. It panics if conn is nil, a
+// probability is not from 0 to 1, or a duration negative.
+//
+// It works in and out of the bubbles of testing/synctest. In one, wait for the
+// goroutines that use it before the test ends: no time passes afterwards that
+// could end a delay.
 func NewConn(conn net.Conn, seed uint64, faults Faults) *Conn {
 	if conn == nil {
 		panic("bufsocktest: expected a connection, got nil")
@@ -199,13 +202,13 @@ func (c *Conn) outcomeLocked(d *direction, err error) error {
 	case c.forgets && c.told && d == &c.in:
 		return io.EOF
 	case c.forgets && c.told:
-		return d.error(systemError{errnoPipe})
+		return d.error(os.NewSyscallError(d.op, errnoPipe))
 	}
 	c.told = true
 	if c.faults.ResetError != nil {
 		return c.faults.ResetError
 	}
-	return d.error(ErrReset)
+	return d.error(os.NewSyscallError(d.op, ErrReset))
 }
 
 // Close implements net.Conn.

@@ -76,8 +76,8 @@ type Faults struct {
 	// meets it. Behind it a Read returns io.EOF and a Write a broken pipe: so
 	// does TCP.
 	ForgottenResets float64
-	// ResetError is what resets are reported as; nil: a *net.OpError with
-	// ErrReset in it. It is returned as it is.
+	// ResetError is what resets are reported as; nil: a *net.OpError that
+	// matches ErrReset. It is returned as it is.
 	ResetError error
 }
 
@@ -102,14 +102,9 @@ func (c Counts) Total() int {
 // ErrPassing is matched by an error after which the connection goes on.
 var ErrPassing = errors.New("an error that passes")
 
-// ErrReset is matched by the error that reports a reset. It wraps that of the
-// operating system, syscall.ECONNRESET on Unix.
-var ErrReset error = systemError{errnoReset}
-
-// A systemError is an error of the operating system that did not come from it.
-type systemError struct{ error }
-
-func (e systemError) Unwrap() error { return e.error }
+// ErrReset is matched by the error that reports a reset. It is that of the
+// operating system: syscall.ECONNRESET on Unix, WSAECONNRESET on Windows.
+var ErrReset error = errnoReset
 
 // A fault is one of the Faults.
 type fault int

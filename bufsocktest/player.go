@@ -1,7 +1,6 @@
 package bufsocktest
 
 import (
-	"errors"
 	"io"
 	"net"
 	"os"
@@ -134,7 +133,7 @@ func (p *Player) take(b []byte) (int, error) {
 		return n, err
 	}
 	p.isReset = true
-	return n, p.error("read", err)
+	return n, p.error("read", os.NewSyscallError("read", err))
 }
 
 // next goes on to the next step, if there is one.
@@ -154,7 +153,7 @@ func (p *Player) Write(b []byte) (int, error) {
 	case hasPassed(p.writeBy, time.Now()):
 		return 0, p.error("write", os.ErrDeadlineExceeded)
 	case p.isReset, p.sentLast:
-		return 0, p.error("write", systemError{errnoPipe})
+		return 0, p.error("write", os.NewSyscallError("write", errnoPipe))
 	}
 	p.sent = append(p.sent, b...)
 	return len(b), nil
@@ -217,8 +216,8 @@ func (p *Player) RemoteAddr() net.Addr { return remoteAddr }
 
 // error dresses err as a net.TCPConn does.
 func (p *Player) error(op string, err error) error {
-	if e, ok := errors.AsType[systemError](err); ok {
-		err = os.NewSyscallError(op, e)
+	if op == "set" {
+		return &net.OpError{Op: op, Net: "tcp", Addr: localAddr, Err: err}
 	}
 	return &net.OpError{Op: op, Net: "tcp", Source: localAddr, Addr: remoteAddr, Err: err}
 }
