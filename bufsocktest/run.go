@@ -28,7 +28,8 @@ import (
 //
 // f is called with a [Player] as conn, which it need not close. Under whichever
 // cut it fails, the subtest prints the one line that repeats it. After ten cuts
-// under which f has failed Run ends.
+// under which f has failed Run ends. Call it once in a test or a subtest, so that
+// the names are those above.
 //
 // Each subtest is a bubble of testing/synctest, with a clock of its own, so that
 // Run cannot be called in one; f must not use other connections, call t.Run or
@@ -220,7 +221,7 @@ func (s *scene) play(t *testing.T, f func(t *testing.T, conn net.Conn)) {
 // report tells how to repeat a failure.
 func (s *scene) report(t *testing.T) string {
 	text := "to repeat: " + command(t.Name())
-	if len(s.pieces) > 2 {
+	if strings.HasPrefix(s.name, "random") {
 		sizes := make([]int, len(s.pieces))
 		for i, piece := range s.pieces {
 			sizes[i] = len(piece)
@@ -238,10 +239,16 @@ func command(test string) string {
 	}
 	line := "go test -run '" + strings.ReplaceAll(strings.Join(names, "/"), "'", `'\''`) + "'"
 	if info, ok := debug.ReadBuildInfo(); ok {
-		// A module has a path, a list of files has none.
-		if path, ok := strings.CutSuffix(info.Path, ".test"); ok && info.Main.Path != "" {
-			line += " " + path
-		}
+		line += packagePath(info)
 	}
 	return line
+}
+
+// packagePath returns a space and the path of the package that a program tests,
+// or nothing if it has none, as a list of files.
+func packagePath(info *debug.BuildInfo) string {
+	if info.Main.Path == "" {
+		return ""
+	}
+	return " " + strings.TrimSuffix(info.Path, ".test")
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"runtime/debug"
 	"strings"
 	"testing"
 	"time"
@@ -161,5 +162,24 @@ func TestCommand(t *testing.T) {
 		"TestX/it's|[a.b]/(c)_#01": `go test -run '^TestX$/^it'\''s\|\[a\.b\]$/^\(c\)_#01$'`,
 	} {
 		require.Equal(t, want+path, command(name))
+	}
+}
+
+func TestPackagePath(t *testing.T) {
+	module := debug.Module{Path: "example.org/m"}
+	for want, info := range map[string]debug.BuildInfo{
+		" example.org/m/p": {Path: "example.org/m/p.test", Main: module},
+		" example.org/m/c": {Path: "example.org/m/c", Main: module}, // of a package main
+		"":                 {Path: "command-line-arguments.test"},
+	} {
+		require.Equal(t, want, packagePath(&info))
+	}
+}
+
+func TestReport(t *testing.T) {
+	for _, s := range cuts([]byte("abcdef")) {
+		report := s.report(t)
+		require.True(t, strings.HasSuffix(report, "to repeat: "+command("TestReport")), report)
+		require.Equal(t, strings.HasPrefix(s.name, "random"), strings.HasPrefix(report, "the sizes of the pieces: ["), s.name)
 	}
 }
