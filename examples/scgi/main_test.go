@@ -38,12 +38,18 @@ var requests = map[string]struct {
 // sumOfABC is the SHA-256 of "abc".
 const sumOfABC = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 
-// setDir has files kept in a directory of the test, and returns that.
+// setDir has files kept in a directory of the test, and returns that. It is no
+// t.TempDir: that fails where a directory cannot be removed at once.
 func setDir(t *testing.T) string {
+	made, err := os.MkdirTemp("", "scgi")
+	require.NoError(t, err)
 	old := *dir
-	*dir = t.TempDir()
-	t.Cleanup(func() { *dir = old })
-	return *dir
+	*dir = made
+	t.Cleanup(func() {
+		*dir = old
+		os.RemoveAll(made)
+	})
+	return made
 }
 
 // answered returns the status and the text of the answer.
