@@ -202,7 +202,7 @@ func (c *Conn) outcomeLocked(d *direction, err error) error {
 	case c.forgets && c.told && d == &c.in:
 		return io.EOF
 	case c.forgets && c.told:
-		return d.error(os.NewSyscallError(d.op, errnoPipe))
+		return d.error(os.NewSyscallError(d.op, errBrokenPipe))
 	}
 	c.told = true
 	if c.faults.ResetError != nil {

@@ -59,7 +59,7 @@ func (d *direction) count(f fault) {
 func (d *direction) addTo(c *Counts) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for f, n := range c.fields() {
+	for f, n := range countsOf(c) {
 		*n += d.counts[f]
 	}
 }

@@ -121,7 +121,7 @@ func TestDocumentation(t *testing.T) {
 	own, err := os.ReadFile("example_test.go")
 	require.NoError(t, err)
 	shown := 0
-	for _, block := range strings.Split(string(doc), "//\n") {
+	for block := range strings.SplitSeq(string(doc), "//\n") {
 		if !strings.HasPrefix(block, "//\tfunc Test") {
 			continue
 		}

@@ -93,7 +93,7 @@ type Counts struct {
 // Total returns how many faults have occurred.
 func (c Counts) Total() int {
 	sum := 0
-	for _, n := range c.fields() {
+	for _, n := range countsOf(&c) {
 		sum += *n
 	}
 	return sum
@@ -104,7 +104,7 @@ var ErrPassing = errors.New("an error that passes")
 
 // ErrReset is matched by the error that reports a reset. It is that of the
 // operating system: syscall.ECONNRESET on Unix, WSAECONNRESET on Windows.
-var ErrReset error = errnoReset
+var ErrReset error = errReset
 
 // A fault is one of the Faults.
 type fault int
@@ -141,8 +141,8 @@ func (f *Faults) chances() [numFaults]float64 {
 	}
 }
 
-// fields returns where each fault is counted.
-func (c *Counts) fields() [numFaults]*int {
+// countsOf returns where each fault is counted.
+func countsOf(c *Counts) [numFaults]*int {
 	return [...]*int{
 		cutRead: &c.CutReads, emptyRead: &c.EmptyReads, errorWithData: &c.ErrorsWithData, endWithData: &c.EndsWithData,
 		cutWrite: &c.CutWrites, shortWrite: &c.ShortWrites,

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"os"
@@ -250,7 +249,7 @@ func atKnownPlaces(names []string) []string {
 // pattern returns the pattern of a line that repeats.
 func pattern(t *testing.T, line string) string {
 	t.Helper()
-	m := regexp.MustCompile(`^go test -run '(.*)' github.com/bufsock/bufsock/bufsocktest$`).FindStringSubmatch(line)
+	m := regexp.MustCompile(`^go test -run '(.*)' github\.com/bufsock/bufsock/bufsocktest$`).FindStringSubmatch(line)
 	require.NotNil(t, m, line)
 	return m[1]
 }
@@ -280,6 +279,6 @@ func TestPanicsTellHowToRepeat(t *testing.T) {
 	for _, name := range []string{"panic", "deadlock"} {
 		output, _ := runPlanted(t, name, "^TestPanicsTellHowToRepeat$")
 		require.Contains(t, output, "to repeat: go test -run '^TestPanicsTellHowToRepeat$/^cut_at_3$' github.com/bufsock/bufsock/bufsocktest\n")
-		require.Equal(t, 1, strings.Count(output, "to repeat: "), fmt.Sprintf("%s\n%s", name, output))
+		require.Equal(t, 1, strings.Count(output, "to repeat: "), "%s\n%s", name, output)
 	}
 }

@@ -153,7 +153,7 @@ func (p *Player) Write(b []byte) (int, error) {
 	case hasPassed(p.writeBy, time.Now()):
 		return 0, p.error("write", os.ErrDeadlineExceeded)
 	case p.isReset, p.sentLast:
-		return 0, p.error("write", os.NewSyscallError("write", errnoPipe))
+		return 0, p.error("write", os.NewSyscallError("write", errBrokenPipe))
 	}
 	p.sent = append(p.sent, b...)
 	return len(b), nil

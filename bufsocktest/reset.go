@@ -7,6 +7,6 @@ import "syscall"
 // What the operating system says of a connection that was reset, and of one that
 // is written to afterwards.
 const (
-	errnoReset = syscall.ECONNRESET
-	errnoPipe  = syscall.EPIPE
+	errReset      = syscall.ECONNRESET
+	errBrokenPipe = syscall.EPIPE
 )

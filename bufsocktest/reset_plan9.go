@@ -5,6 +5,6 @@ import "syscall"
 // What the operating system says of a connection that was reset, and of one that
 // is written to afterwards.
 var (
-	errnoReset = syscall.NewError("i/o on hungup channel")
-	errnoPipe  = errnoReset
+	errReset      = syscall.NewError("i/o on hungup channel")
+	errBrokenPipe = errReset
 )

@@ -6,6 +6,6 @@ import "syscall"
 // is written to afterwards. Windows never says syscall.ECONNRESET or EPIPE, which
 // Go has made up for it.
 const (
-	errnoReset = syscall.WSAECONNRESET
-	errnoPipe  = syscall.ERROR_BROKEN_PIPE
+	errReset      = syscall.WSAECONNRESET
+	errBrokenPipe = syscall.ERROR_BROKEN_PIPE
 )

@@ -88,10 +88,12 @@ type scene struct {
 	joined bool         // the last bytes and the end come together
 }
 
+// none is no Interruption.
+const none Interruption = -1
+
 const (
-	none    Interruption = -1
-	randoms              = 20 // scenes with random places
-	enough               = 10 // failures
+	randoms = 20 // scenes with random places
+	enough  = 10 // failures
 )
 
 // cuts returns the scenes of Run.

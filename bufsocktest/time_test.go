@@ -1,6 +1,6 @@
 //go:build !race
 
-package bufsocktest
+package bufsocktest_test
 
 import (
 	"bytes"
@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/bufsock/bufsock/bufsocktest"
 	"github.com/stretchr/testify/require"
 )
 
@@ -19,7 +20,7 @@ func TestRunTakesLittleTime(t *testing.T) {
 	best := time.Hour
 	for range 3 { // in case the machine has other things to do
 		start := time.Now()
-		Run(t, stream, func(t *testing.T, conn net.Conn) {
+		bufsocktest.Run(t, stream, func(t *testing.T, conn net.Conn) {
 			if got, err := io.ReadAll(conn); err != nil || len(got) != len(stream) {
 				t.Errorf("got %d bytes, %v", len(got), err)
 			}

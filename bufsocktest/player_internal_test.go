@@ -192,14 +192,14 @@ func TestPlayerTellsOfAResetOnce(t *testing.T) {
 		p.readString(9)
 		_, err = p.readString(9)
 		require.ErrorIs(t, err, ErrReset)
-		require.ErrorIs(t, err, errnoReset)
+		require.ErrorIs(t, err, errReset)
 		require.IsType(t, (*os.SyscallError)(nil), errors.Unwrap(err))
-		require.EqualError(t, err, "read tcp 192.0.2.2:5678->192.0.2.1:1234: read: "+errnoReset.Error())
+		require.EqualError(t, err, "read tcp 192.0.2.2:5678->192.0.2.1:1234: read: "+errReset.Error())
 		for range 2 {
 			_, err = p.readString(9)
 			require.Equal(t, io.EOF, err)
 			_, err = p.Write([]byte("x"))
-			require.ErrorIs(t, err, errnoPipe)
+			require.ErrorIs(t, err, errBrokenPipe)
 		}
 	})
 }

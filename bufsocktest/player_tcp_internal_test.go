@@ -1,3 +1,5 @@
+//go:build linux
+
 package bufsocktest
 
 import (
@@ -78,7 +80,7 @@ func describe(err error, c net.Conn) []string {
 	var all []string
 	for ; err != nil; err = errors.Unwrap(err) {
 		e, isNetError := err.(net.Error)
-		all = append(all, fmt.Sprintf("%T %v %v %v %v", err, isNetError && e.Timeout(), isNetError && e.Temporary(),
+		all = append(all, fmt.Sprintf("%T %v %v %v", err, isNetError && e.Timeout(),
 			errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, net.ErrClosed)))
 		if op, ok := err.(*net.OpError); ok {
 			own := op.Source != nil && op.Source.String() == c.LocalAddr().String()
