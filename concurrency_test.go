@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"github.com/bufsock/bufsock"
-	"github.com/bufsock/bufsock/internal/faulty"
+	"github.com/bufsock/bufsock/bufsocktest"
 	"github.com/stretchr/testify/require"
 )
 
@@ -365,18 +365,13 @@ func (c *crowd) close() {
 // faultyTransport is TCP with faults at both ends, of the kind that pass.
 var faultyTransport = transport{"Faulty", func(t testing.TB) (net.Conn, net.Conn) {
 	a, b := tcpPair(t)
-	config := faulty.Config{
-		Seed:     rand.Uint64(),
-		Chances:  map[faulty.Fault]float64{},
-		MaxDelay: time.Millisecond,
-		Late:     time.Millisecond,
-		Ignore:   time.Millisecond,
+	seed := rand.Uint64()
+	f := bufsocktest.Faults{MaxDelay: time.Millisecond, LateBy: time.Millisecond, IgnoredFor: time.Millisecond}
+	for _, chance := range passingFaults(&f) {
+		*chance = 0.05
 	}
-	for _, f := range passingFaults {
-		config.Chances[f] = 0.05
-	}
-	config.Chances[faulty.EndWithData] = 0 // it waits for more than was asked for
-	return faulty.New(a, config), faulty.New(b, config)
+	f.EndsWithData = 0 // it waits for more than was asked for
+	return bufsocktest.NewConn(a, seed, f), bufsocktest.NewConn(b, seed, f)
 }}
 
 // TestCrowd wants every message to be received exactly once.

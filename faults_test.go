@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/bufsock/bufsock"
-	"github.com/bufsock/bufsock/internal/faulty"
+	"github.com/bufsock/bufsock/bufsocktest"
 	"github.com/stretchr/testify/require"
 )
 
@@ -20,37 +20,76 @@ import (
 // wrong: below the socket, and at the other end of a connection that the socket
 // reads and writes through its descriptor.
 
-// passingFaults are those after which a connection goes on.
-var passingFaults = []faulty.Fault{
-	faulty.CutRead, faulty.EmptyRead, faulty.ErrorWithData, faulty.EndWithData,
-	faulty.CutWrite, faulty.ShortWrite, faulty.Delay, faulty.EarlyTimeout,
-	faulty.LateDeadline, faulty.IgnoredDeadline,
+// passingFaults returns the probabilities of those after which a connection goes
+// on.
+func passingFaults(f *bufsocktest.Faults) []*float64 {
+	return []*float64{
+		&f.CutReads, &f.EmptyReads, &f.ErrorsWithData, &f.EndsWithData,
+		&f.CutWrites, &f.ShortWrites, &f.Delays, &f.EarlyTimeouts,
+		&f.LateDeadlines, &f.IgnoredDeadlines,
+	}
 }
 
-// finalFaults end a stream.
-var finalFaults = []faulty.Fault{faulty.HalfClose, faulty.Reset}
+// finalFaults returns the probabilities of those that end a stream.
+func finalFaults(f *bufsocktest.Faults) []*float64 { return []*float64{&f.HalfCloses, &f.Resets} }
 
-// randomFaults returns a config with some of the faults, and in one of three a
+// A faultyConn is a connection with faults that keeps what it transfers.
+type faultyConn struct {
+	*bufsocktest.Conn
+	mu      sync.Mutex
+	in, out []byte
+}
+
+// randomFaults puts some of the faults on conn, and in one of three cases a
 // final one.
-func randomFaults(r *rand.Rand) faulty.Config {
-	config := faulty.Config{
-		Seed:     r.Uint64(),
-		Chances:  map[faulty.Fault]float64{},
-		MaxDelay: 100 * time.Microsecond,
-		Late:     200 * time.Microsecond,
-		Ignore:   200 * time.Microsecond,
-		Keep:     true,
+func randomFaults(r *rand.Rand, conn net.Conn) *faultyConn {
+	seed := r.Uint64()
+	f := bufsocktest.Faults{
+		MaxDelay:   100 * time.Microsecond,
+		LateBy:     200 * time.Microsecond,
+		IgnoredFor: 200 * time.Microsecond,
 	}
-	for _, f := range passingFaults {
+	for _, chance := range passingFaults(&f) {
 		if r.IntN(2) == 0 {
-			config.Chances[f] = 0.3 * r.Float64()
+			*chance = 0.3 * r.Float64()
 		}
 	}
-	config.Chances[faulty.Delay] /= 5
+	f.Delays /= 5
 	if r.IntN(3) == 0 {
-		config.Chances[finalFaults[r.IntN(len(finalFaults))]] = 0.01
+		final := finalFaults(&f)
+		*final[r.IntN(len(final))] = 0.01
 	}
-	return config
+	return &faultyConn{Conn: bufsocktest.NewConn(conn, seed, f)}
+}
+
+func (c *faultyConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.in = append(c.in, p[:n]...)
+	return n, err
+}
+
+func (c *faultyConn) Write(p []byte) (int, error) {
+	n, err := c.Conn.Write(p)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.out = append(c.out, p[:n]...)
+	return n, err
+}
+
+// received returns what Read has returned.
+func (c *faultyConn) received() []byte {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.in
+}
+
+// sent returns what Write has written.
+func (c *faultyConn) sent() []byte {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.out
 }
 
 func TestFaultsWhileReceiving(t *testing.T) {
@@ -65,7 +104,7 @@ func TestFaultsWhileReceiving(t *testing.T) {
 // What came out of it must have been returned, or be in the receive buffer.
 func receiveWithFaults(t *testing.T, r *rand.Rand, transport transport) {
 	local, remote := transport.pair(t)
-	conn := faulty.New(local, randomFaults(r))
+	conn := randomFaults(r, local)
 	defer conn.Close()
 	stream := randomBytes(r, r.IntN(3000))
 	feeder := rand.New(rand.NewPCG(r.Uint64(), 1))
@@ -78,13 +117,13 @@ func receiveWithFaults(t *testing.T, r *rand.Rand, transport transport) {
 		t: t, r: r, rest: stream,
 		ns:         bufsock.NewNetstringSocket(conn),
 		impatience: impatience,
-		passed:     func() int { in, _ := conn.Passed(); return int(in) },
+		passed:     func() int { in, _ := conn.Transferred(); return int(in) },
 	}
 	for range 100 {
 		rd.receive(randomRequest(r))
 	}
 	rd.finish()
-	received := conn.Received()
+	received := conn.received()
 	require.Equal(t, string(stream[:len(received)]), string(received))
 }
 
@@ -101,7 +140,7 @@ func TestFaultsOfThePeerWhileReceiving(t *testing.T) {
 func receiveFromFaults(t *testing.T, r *rand.Rand, transport transport) {
 	local, remote := transport.pair(t)
 	defer local.Close()
-	peer := faulty.New(remote, randomFaults(r))
+	peer := randomFaults(r, remote)
 	stream := randomBytes(r, r.IntN(3000))
 	feeder := rand.New(rand.NewPCG(r.Uint64(), 1))
 	var feeding sync.WaitGroup
@@ -117,7 +156,7 @@ func receiveFromFaults(t *testing.T, r *rand.Rand, transport transport) {
 		sent: func() int {
 			remote.Close() // it has ended, or the test is to fail
 			feeding.Wait()
-			_, out := peer.Passed()
+			_, out := peer.Transferred()
 			return int(out)
 		},
 	}
@@ -146,7 +185,7 @@ func TestFaultsWhileSending(t *testing.T) {
 // buffer; and the peer must receive it.
 func sendWithFaults(t *testing.T, r *rand.Rand, transport transport) {
 	local, remote := transport.pair(t)
-	conn := faulty.New(local, randomFaults(r))
+	conn := randomFaults(r, local)
 	defer conn.Close()
 	received := make(chan []byte)
 	go func() {
@@ -158,20 +197,20 @@ func sendWithFaults(t *testing.T, r *rand.Rand, transport transport) {
 		t: t, r: r,
 		ns:         bufsock.NewNetstringSocket(conn),
 		impatience: impatience,
-		passed:     conn.Sent,
+		passed:     conn.sent,
 	}
 	if transport.name == "TLS" {
 		w.impatience, w.patient = patience, true // a write that timed out ends a session
 	}
 	broken := w.sendMany(40_000)
-	require.Equal(t, conn.Count(faulty.HalfClose)+conn.Count(faulty.Reset) > 0, broken)
+	require.Equal(t, conn.Counts().HalfCloses+conn.Counts().Resets > 0, broken)
 	w.ns.Close()
 	got := <-received
-	if conn.Count(faulty.Reset) > 0 {
-		require.True(t, bytes.HasPrefix(conn.Sent(), got), "a reset loses the end alone")
+	if conn.Counts().Resets > 0 {
+		require.True(t, bytes.HasPrefix(conn.sent(), got), "a reset loses the end alone")
 		return
 	}
-	require.True(t, bytes.Equal(conn.Sent(), got), "sent %d bytes, received %d", len(conn.Sent()), len(got))
+	require.True(t, bytes.Equal(conn.sent(), got), "sent %d bytes, received %d", len(conn.sent()), len(got))
 }
 
 func TestFaultsOfThePeerWhileSending(t *testing.T) {
@@ -188,7 +227,7 @@ func TestFaultsOfThePeerWhileSending(t *testing.T) {
 func sendToFaults(t *testing.T, r *rand.Rand, transport transport) {
 	local, remote := transport.pair(t)
 	defer local.Close()
-	peer := faulty.New(remote, randomFaults(r))
+	peer := randomFaults(r, remote)
 	var reading sync.WaitGroup
 	reading.Go(func() {
 		buf := make([]byte, 20_000)
@@ -209,8 +248,8 @@ func sendToFaults(t *testing.T, r *rand.Rand, transport transport) {
 	sent := w.given[:len(w.given)-len(w.ns.Socket().SendBuffer())]
 	w.ns.Close()
 	reading.Wait()
-	got := peer.Received()
-	if peer.Count(faulty.Reset) > 0 {
+	got := peer.received()
+	if peer.Counts().Resets > 0 {
 		require.True(t, bytes.HasPrefix(sent, got), "sent %d bytes, received %d others", len(sent), len(got))
 		return
 	}
@@ -358,8 +397,8 @@ func TestFaultsOneDeadlinePerCall(t *testing.T) {
 
 func callInTime(t *testing.T, r *rand.Rand, name string, call func(*bufsock.NetstringSocket, ...bufsock.Option) error) {
 	local, remote := net.Pipe()
-	config, late := lateFaults(r)
-	ns := endlessSocket(t, faulty.New(local, config), name)
+	faults, late := lateFaults(r)
+	ns := endlessSocket(t, bufsocktest.NewConn(local, r.Uint64(), faults), name)
 	var calls, trickling sync.WaitGroup
 	pause := shortPauses(r.Uint64())
 	trickling.Go(func() { trickle(remote, pause, 1000, 1) })
@@ -387,22 +426,18 @@ func callInTime(t *testing.T, r *rand.Rand, name string, call func(*bufsock.Nets
 
 // lateFaults returns faults, and how much later than its time a call may end
 // because of them.
-func lateFaults(r *rand.Rand) (config faulty.Config, late time.Duration) {
-	config = faulty.Config{Seed: r.Uint64(), Chances: map[faulty.Fault]float64{
-		faulty.CutRead: 0.2, faulty.CutWrite: 0.2, faulty.EmptyRead: 0.2,
-	}}
+func lateFaults(r *rand.Rand) (f bufsocktest.Faults, late time.Duration) {
+	f = bufsocktest.Faults{CutReads: 0.2, CutWrites: 0.2, EmptyReads: 0.2}
 	late = time.Millisecond // what a last try may take
 	if r.IntN(2) == 0 {
-		config.MaxDelay = 20 * time.Millisecond
-		config.Chances[faulty.Delay] = 0.2
-		late += config.MaxDelay
+		f.Delays, f.MaxDelay = 0.2, 20*time.Millisecond
+		late += f.MaxDelay
 	}
 	if r.IntN(2) == 0 {
-		config.Late = 30 * time.Millisecond
-		config.Chances[faulty.LateDeadline] = 0.5
-		late += 2 * config.Late // a cancel that comes in the meantime is late again
+		f.LateDeadlines, f.LateBy = 0.5, 30*time.Millisecond
+		late += 2 * f.LateBy // a cancel that comes in the meantime is late again
 	}
-	return config, late
+	return f, late
 }
 
 // shortPauses returns a function for any number of goroutines.

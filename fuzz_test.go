@@ -9,7 +9,7 @@ import (
 	"testing"
 
 	"github.com/bufsock/bufsock"
-	"github.com/bufsock/bufsock/internal/faulty"
+	"github.com/bufsock/bufsock/bufsocktest"
 	"github.com/stretchr/testify/require"
 )
 
@@ -57,7 +57,7 @@ func cutBy(cuts []byte) func() (int, error) {
 		case b < 0xf8:
 			return int(b - 0xf4), os.ErrDeadlineExceeded
 		case b < 0xfc:
-			return int(b - 0xf8), faulty.ErrPassing
+			return int(b - 0xf8), bufsocktest.ErrPassing
 		}
 		return 1, nil
 	}

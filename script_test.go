@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/bufsock/bufsock"
-	"github.com/bufsock/bufsock/internal/faulty"
+	"github.com/bufsock/bufsock/bufsocktest"
 	"github.com/stretchr/testify/require"
 )
 
@@ -30,7 +30,7 @@ func kind(err error) string {
 	case errors.Is(err, errFull):
 		return "full"
 	case errors.Is(err, context.Canceled), errors.Is(err, os.ErrDeadlineExceeded),
-		errors.Is(err, faulty.ErrPassing), err == io.ErrNoProgress, err == io.ErrShortWrite:
+		errors.Is(err, bufsocktest.ErrPassing), err == io.ErrNoProgress, err == io.ErrShortWrite:
 		return "later"
 	}
 	switch err.(type) {

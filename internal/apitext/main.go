@@ -1,8 +1,9 @@
-// Apitext prints the exported API of the package in the present directory, a
-// declaration a line, so that a diff shows what a change means to those who
-// import the package:
+// Apitext prints the exported API of the package in a directory, else in the
+// present one, a declaration a line, so that a diff shows what a change means to
+// those who import the package:
 //
 //	go run ./internal/apitext >api.txt
+//	go run ./internal/apitext bufsocktest >bufsocktest/api.txt
 //
 // GOOS and GOARCH select the platform. A constant is shown with its value.
 // Parameters keep their names, because the documentation speaks of them. Of
@@ -22,7 +23,11 @@ import (
 )
 
 func main() {
-	pkg, err := load(".")
+	dir := "."
+	if len(os.Args) > 1 {
+		dir = os.Args[1]
+	}
+	pkg, err := load(dir)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "apitext:", err)
 		os.Exit(1)

@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"github.com/bufsock/bufsock"
-	"github.com/bufsock/bufsock/internal/faulty"
+	"github.com/bufsock/bufsock/bufsocktest"
 )
 
 // A conversation is one connection: its client sends numbered messages, its
@@ -34,8 +34,8 @@ type conversation struct {
 type party struct {
 	t    *conversation
 	ns   *bufsock.NetstringSocket
-	conn *faulty.Conn // below the socket, or nil
-	raw  net.Conn     // below all
+	conn *bufsocktest.Conn // below the socket, or nil
+	raw  net.Conn          // below all
 
 	sent, received atomic.Int64 // messages, and in the same order
 	consumed       atomic.Int64 // bytes
@@ -83,8 +83,8 @@ func (n *network) converse(r *rand.Rand, stop *atomic.Bool) {
 // party puts a socket, and faults or none, on an end of the connection.
 func (t *conversation) party(r *rand.Rand, conn, raw net.Conn) *party {
 	p := &party{t: t, raw: raw}
-	if config, ok := faults(r); ok {
-		p.conn = faulty.New(conn, config)
+	if seed, f, ok := faults(r); ok {
+		p.conn = bufsocktest.NewConn(conn, seed, f)
 		conn = p.conn
 	}
 	p.ns = bufsock.NewNetstringSocket(conn, bufsock.WithMaxSize(bufsock.NoLimit))
@@ -224,7 +224,7 @@ func (p *party) receiveAll(r *rand.Rand, next func(number int64) bool) {
 	if p.conn == nil {
 		return
 	}
-	in, _ := p.conn.Passed()
+	in, _ := p.conn.Transferred()
 	if kept := int64(p.ns.Socket().Buffered()); in != p.consumed.Load()+kept {
 		c.unaccounted.Add(max(in-p.consumed.Load()-kept, 1))
 	}
@@ -301,10 +301,9 @@ func (t *conversation) judge() {
 		if p.conn == nil {
 			continue
 		}
-		for _, f := range faulty.Faults() {
-			t.c.faults.Add(int64(p.conn.Count(f)))
-		}
-		broken = broken || p.conn.Count(faulty.Reset)+p.conn.Count(faulty.HalfClose) > 0
+		counts := p.conn.Counts()
+		t.c.faults.Add(int64(counts.Total()))
+		broken = broken || counts.Resets+counts.HalfCloses > 0
 	}
 	if broken {
 		t.c.broken.Add(1)

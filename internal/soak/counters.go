@@ -11,7 +11,7 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"github.com/bufsock/bufsock/internal/faulty"
+	"github.com/bufsock/bufsock/bufsocktest"
 )
 
 // counters count what happens on all connections.
@@ -41,7 +41,7 @@ func (c *counters) passes(err error) bool {
 		c.timeouts.Add(1)
 	case errors.Is(err, context.Canceled):
 		c.cancels.Add(1)
-	case errors.Is(err, faulty.ErrPassing), err == io.ErrNoProgress:
+	case errors.Is(err, bufsocktest.ErrPassing), err == io.ErrNoProgress:
 	default:
 		return false
 	}

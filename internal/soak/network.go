@@ -19,7 +19,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/bufsock/bufsock/internal/faulty"
+	"github.com/bufsock/bufsock/bufsocktest"
 )
 
 // A network has the servers that clients talk to.
@@ -131,22 +131,19 @@ func (n *network) secure(client, server net.Conn) (net.Conn, net.Conn, error) {
 
 // faults returns what goes wrong on one end of a connection: nothing on two of
 // five, so that descriptors are read and written directly, too.
-func faults(r *rand.Rand) (config faulty.Config, ok bool) {
-	config = faulty.Config{
-		Seed:     r.Uint64(),
-		MaxDelay: 2 * time.Millisecond,
-		Late:     2 * time.Millisecond,
-		Ignore:   2 * time.Millisecond,
-		Chances: map[faulty.Fault]float64{
-			faulty.CutRead: 0.1, faulty.EmptyRead: 0.05, faulty.ErrorWithData: 0.02,
-			faulty.CutWrite: 0.05, faulty.ShortWrite: 0.02, faulty.Delay: 0.02,
-			faulty.EarlyTimeout: 0.02, faulty.LateDeadline: 0.05, faulty.IgnoredDeadline: 0.05,
-		},
+func faults(r *rand.Rand) (seed uint64, f bufsocktest.Faults, ok bool) {
+	seed = r.Uint64()
+	f = bufsocktest.Faults{
+		CutReads: 0.1, EmptyReads: 0.05, ErrorsWithData: 0.02,
+		CutWrites: 0.05, ShortWrites: 0.02,
+		Delays: 0.02, MaxDelay: 2 * time.Millisecond, EarlyTimeouts: 0.02,
+		LateDeadlines: 0.05, LateBy: 2 * time.Millisecond,
+		IgnoredDeadlines: 0.05, IgnoredFor: 2 * time.Millisecond,
 	}
 	if r.IntN(5) == 0 {
-		config.Chances[[]faulty.Fault{faulty.Reset, faulty.HalfClose}[r.IntN(2)]] = 0.002
+		*[]*float64{&f.Resets, &f.HalfCloses}[r.IntN(2)] = 0.002
 	}
-	return config, r.IntN(5) > 1
+	return seed, f, r.IntN(5) > 1
 }
 
 // tlsConfigs returns the configurations of a server and of a client that

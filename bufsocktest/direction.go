@@ -1,32 +1,37 @@
-package faulty
+package bufsocktest
 
 import (
+	"errors"
 	"math/rand/v2"
 	"net"
-	"slices"
+	"os"
 	"sync"
 	"time"
 )
 
 // A direction is one side of a Conn: its faults, its bytes, its deadline.
 type direction struct {
-	config *Config
-	op     string
-	set    func(time.Time) error // of the connection
+	faults  *Faults
+	chances [numFaults]float64
+	op      string
+	set     func(time.Time) error // of the connection
 
 	mu     sync.Mutex
 	rng    *rand.Rand
 	counts [numFaults]int
 	passed int64
-	kept   []byte
 
 	pending *time.Timer // sets a deadline that was ignored
 	changes int         // of the deadline
 }
 
+func newDirection(f *Faults, op string, rng *rand.Rand, set func(time.Time) error) direction {
+	return direction{faults: f, chances: f.chances(), op: op, rng: rng, set: set}
+}
+
 // canHit decides whether a fault is to occur.
-func (d *direction) canHit(f Fault) bool {
-	chance := d.config.Chances[f]
+func (d *direction) canHit(f fault) bool {
+	chance := d.chances[f]
 	if chance == 0 {
 		return false // and the other faults stay as they were
 	}
@@ -36,7 +41,7 @@ func (d *direction) canHit(f Fault) bool {
 }
 
 // hit decides whether a fault occurs, and counts it.
-func (d *direction) hit(f Fault) bool {
+func (d *direction) hit(f fault) bool {
 	if !d.canHit(f) {
 		return false
 	}
@@ -44,16 +49,19 @@ func (d *direction) hit(f Fault) bool {
 	return true
 }
 
-func (d *direction) count(f Fault) {
+func (d *direction) count(f fault) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.counts[f]++
 }
 
-func (d *direction) occurred(f Fault) int {
+// addTo adds what has occurred to c.
+func (d *direction) addTo(c *Counts) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.counts[f]
+	for f, n := range countsOf(c) {
+		*n += d.counts[f]
+	}
 }
 
 // below returns a random number from 0 to n-1.
@@ -64,7 +72,7 @@ func (d *direction) below(n int) int {
 }
 
 // cut returns a random place inside n bytes, often near their beginning, or 0.
-func (d *direction) cut(f Fault, n int) int {
+func (d *direction) cut(f fault, n int) int {
 	if n < 2 || !d.hit(f) {
 		return 0
 	}
@@ -84,22 +92,19 @@ func (d *direction) part(n int) int {
 
 // delay returns for how long to wait.
 func (d *direction) delay() time.Duration {
-	if d.config.MaxDelay <= 0 || !d.hit(Delay) {
+	if !d.hit(delay) {
 		return 0
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return 1 + time.Duration(d.rng.Int64N(int64(d.config.MaxDelay)))
+	return 1 + time.Duration(d.rng.Int64N(int64(d.faults.MaxDelay)))
 }
 
-// pass counts bytes that were transferred, and keeps them.
-func (d *direction) pass(p []byte) {
+// pass counts bytes that were transferred.
+func (d *direction) pass(n int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.passed += int64(len(p))
-	if d.config.Keep {
-		d.kept = append(d.kept, p...)
-	}
+	d.passed += int64(n)
 }
 
 func (d *direction) total() int64 {
@@ -108,22 +113,27 @@ func (d *direction) total() int64 {
 	return d.passed
 }
 
-func (d *direction) content() []byte {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return slices.Clone(d.kept)
-}
-
 // error dresses err as a connection does.
 func (d *direction) error(err error) error {
-	return &net.OpError{Op: d.op, Net: "faulty", Err: err}
+	return &net.OpError{Op: d.op, Net: "bufsocktest", Err: err}
+}
+
+// timeout returns err, or if that tells of a deadline maybe an odd error.
+func (d *direction) timeout(err error) error {
+	if errors.Is(err, os.ErrDeadlineExceeded) && d.hit(oddTimeout) {
+		return oddTimeouts[d.below(len(oddTimeouts))]
+	}
+	return err
 }
 
 // setDeadline sets the deadline of the connection, now or later.
 func (d *direction) setDeadline(t time.Time) error {
-	late, ignored := false, d.hit(IgnoredDeadline)
+	if d.hit(refusedDeadline) {
+		return &net.OpError{Op: "set", Net: "bufsocktest", Err: os.ErrNoDeadline}
+	}
+	late, ignored := false, d.hit(ignoredDeadline)
 	if !t.IsZero() {
-		late = d.hit(LateDeadline)
+		late = d.hit(lateDeadline)
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -136,17 +146,17 @@ func (d *direction) setDeadline(t time.Time) error {
 		if now := time.Now(); t.Before(now) {
 			t = now
 		}
-		t = t.Add(d.config.Late)
+		t = t.Add(d.faults.LateBy)
 	}
 	if !ignored {
 		return d.set(t)
 	}
 	change := d.changes
-	d.pending = time.AfterFunc(d.config.Ignore, func() {
+	d.pending = time.AfterFunc(d.faults.IgnoredFor, func() {
 		d.mu.Lock()
 		defer d.mu.Unlock()
 		if d.changes == change {
-			d.set(t)
+			_ = d.set(t) // whoever set it was told that it was set
 		}
 	})
 	return nil
