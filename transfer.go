@@ -181,8 +181,8 @@ func (c *call) result(n, size int, err error) (int, error) {
 		return n, e
 	}
 	switch {
-	case err == nil:
-		return n, nil
+	case err == nil, err == io.ErrShortWrite && c.h.sends:
+		return n, err
 	case !c.timedOut(err):
 		if n > 0 && !c.h.sends {
 			return n, c.heard(n, err)

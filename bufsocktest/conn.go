@@ -94,8 +94,8 @@ func (c *Conn) Write(p []byte) (int, error) {
 	switch {
 	case d.canHit(halfClose) && c.CloseWrite() == nil:
 		d.count(halfClose)
-	case d.hit(shortWrite):
-		p, short = p[:d.part(len(p))], d.error(ErrPassing)
+	case len(p) > 1 && d.hit(shortWrite):
+		p, short = p[:d.below(len(p))], io.ErrShortWrite
 	case d.hit(earlyTimeout):
 		p, short = p[:d.part(len(p))], d.error(os.ErrDeadlineExceeded)
 	}

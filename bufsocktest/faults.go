@@ -32,8 +32,7 @@ type Faults struct {
 
 	// CutWrites: a Write becomes several, and the peer may read in between.
 	CutWrites float64
-	// ShortWrites: a Write stops on its way, or at its end, and returns
-	// ErrPassing.
+	// ShortWrites: a Write stops on its way and returns io.ErrShortWrite.
 	ShortWrites float64
 
 	// Delays: a Read or Write begins later, by MaxDelay at most. No deadline
