@@ -51,6 +51,9 @@ func room(class int) int { return 1<<class + 1<<(class-3) }
 // newBuffer returns an empty buffer with room for at least n bytes, n > 0.
 func newBuffer(n int) *buffer {
 	k := max(bits.Len(uint(n-1)), minClass)
+	if k > minClass && n <= room(k-1) {
+		k--
+	}
 	if k > maxClass {
 		return &buffer{mem: make([]byte, n)}
 	}
@@ -202,24 +205,27 @@ func (b *buffer) tidy() *buffer {
 	return b
 }
 
-// resume returns where to go on with a search that began at the place, for what
-// has the key.
-func (b *buffer) resume(kind search, at int, key []byte) int {
-	if b.suspended(kind, at) && bytes.Equal(b.key, key) {
+// suspended reports whether a search of the kind that began at the place may
+// be gone on with.
+func (b *buffer) suspended(kind search, at int) bool {
+	return b != nil && b.searched > 0 && b.search == kind && b.at == at
+}
+
+// resume returns where to go on with a search for delim that began at the
+// place.
+func (b *buffer) resume(at int, delim []byte) int {
+	if b.suspended(searchOne, at) && bytes.Equal(b.key, delim) {
 		return b.searched
 	}
 	return at
 }
 
-// suspend notes how far a search has come that began at the place.
-func (b *buffer) suspend(kind search, at, searched int, key []byte) {
-	if b != nil {
-		b.search, b.at, b.searched, b.key = kind, at, searched, append(b.key[:0], key...)
+// suspend notes how far a search has come that began at the place. Unless there
+// is nothing to search the caller has to append to key what is searched for.
+func (b *buffer) suspend(kind search, at, searched int) bool {
+	if b == nil {
+		return false
 	}
-}
-
-// suspended reports whether a search of the kind that began at the place may
-// be gone on with.
-func (b *buffer) suspended(kind search, at int) bool {
-	return b != nil && b.searched > 0 && b.search == kind && b.at == at
+	b.search, b.at, b.searched, b.key = kind, at, searched, b.key[:0]
+	return true
 }

@@ -171,6 +171,8 @@ func (s *BufferedSocket) Upgrade(wrap func(net.Conn) (net.Conn, error)) error {
 	in, out := s.newCall(&r, &s.recv), s.newCall(&r, &s.send)
 	defer in.release()
 	defer out.release()
+	in.startClock()
+	out.until = in.until
 	if err := enterBoth(in, out); err != nil {
 		return in.explain(err, want{})
 	}
@@ -204,9 +206,10 @@ func (s *BufferedSocket) replace(conn net.Conn) error {
 	for _, h := range []*half{&s.recv, &s.send} {
 		h.alarm.mu.Lock()
 		defer h.alarm.mu.Unlock()
-		h.alarm.lifted = l.wakes || h.deadline() != never
-		if user := h.deadline(); user != never {
-			if err := h.setDeadline(l, user.time()); err != nil {
+		h.alarm.lifted = l.wakes
+		if user := h.alarm.user; !user.IsZero() {
+			h.alarm.lifted = true
+			if err := h.setDeadline(l, user); err != nil {
 				return err
 			}
 		}

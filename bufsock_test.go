@@ -820,7 +820,7 @@ func TestAppendTo(t *testing.T) {
 		msg, err = s.RecvSize(100_004, bufsock.AppendTo(make([]byte, 0, 100_004)))
 		require.NoError(t, err)
 		require.Equal(t, "0123"+strings.Repeat("x", 100_000), string(msg))
-		require.Equal(t, []int{32768, 100_000}, w.asked, "one read of all that is missing")
+		require.Equal(t, []int{512, 100_000}, w.asked, "one read of all that is missing")
 		require.Zero(t, s.Buffered())
 	})
 }
@@ -850,9 +850,10 @@ func TestReadSize(t *testing.T) {
 		_, err := s.RecvUntil([]byte("\n"))
 		require.NoError(t, err)
 	}
-	require.LessOrEqual(t, len(w.asked), 200_000/32768+1)
-	for _, n := range w.asked {
-		require.Equal(t, 32768, n, "bytes asked per read")
+	require.LessOrEqual(t, len(w.asked), 200_000/32768+2)
+	require.Equal(t, 512, w.asked[0], "bytes asked by a read that may have to wait")
+	for _, n := range w.asked[1:] {
+		require.Equal(t, 32768, n, "bytes asked by a read that need not")
 	}
 
 	w = segments("abc\n")
@@ -963,15 +964,16 @@ func TestSending(t *testing.T) {
 		"Flush of nothing":                        {nil, nil, nil, flush, 0, nil, nil, ""},
 		"SendBuffers, in one write":               {nil, nil, []step{buffer("ab")}, buffers("c", "", "de"), 5, nil, []string{"abcde"}, ""},
 		"a large Send is not copied":              {nil, nil, []step{buffer("ab")}, send(long), 100_002, nil, []string{"ab", long}, ""},
-		"Write counts p alone":                    {nil, nil, []step{buffer("ab")}, write("cde"), 3, nil, []string{"ab", "cde"}, ""},
+		"Write counts p alone":                    {nil, nil, []step{buffer("ab")}, write("cde"), 3, nil, []string{"abcde"}, ""},
 		"a failed Send keeps the rest":            {[]int{4}, reset, []step{buffer("ab")}, send("cde"), 4, reset, []string{"abcd"}, "e"},
 		"a failed Send that sent nothing":         {[]int{0}, reset, []step{buffer("ab")}, send("cde"), 0, reset, []string{""}, "abcde"},
 		"a failed large Send keeps the rest":      {[]int{2, 99_999}, reset, []step{buffer("ab")}, send(long), 100_001, reset, []string{"ab", long[1:]}, "x"},
 		"a failed large Send cut in the buffer":   {[]int{1}, reset, []step{buffer("ab")}, send(long), 1, reset, []string{"a"}, "b" + long},
 		"a failed SendBuffers keeps the rest":     {[]int{4}, reset, nil, buffers("ab", "cd", "ef"), 4, reset, []string{"abcd"}, "ef"},
 		"a failed Flush keeps the rest":           {[]int{1}, reset, []step{buffer("ab")}, flush, 0, reset, []string{"a"}, "b"},
-		"Flush goes on":                           {[]int{1}, reset, []step{buffer("ab"), flush}, flush, 0, nil, []string{"a", "b"}, ""},
-		"a failed Write keeps nothing of p":       {[]int{2, 1}, reset, []step{buffer("ab")}, write("cde"), 1, reset, []string{"ab", "c"}, ""},
+		"Flush goes on after a short write":       {[]int{1}, nil, []step{buffer("ab"), flush}, flush, 0, nil, []string{"a", "b"}, ""},
+		"nothing goes on after an error":          {[]int{1}, reset, []step{buffer("ab"), flush}, flush, 0, bufsock.ErrBroken, []string{"a"}, "b"},
+		"a failed Write keeps nothing of p":       {[]int{3}, reset, []step{buffer("ab")}, write("cde"), 1, reset, []string{"abc"}, ""},
 		"a failed Write cut in the buffer":        {[]int{1}, reset, []step{buffer("ab")}, write("cde"), 0, reset, []string{"a"}, "b"},
 		"a short write without an error":          {[]int{2}, nil, nil, send("abc"), 2, io.ErrShortWrite, []string{"ab"}, "c"},
 		"a short write without an error in Write": {[]int{2}, nil, nil, write("abc"), 2, io.ErrShortWrite, []string{"ab"}, ""},
@@ -1022,12 +1024,12 @@ func TestInvalidArguments(t *testing.T) {
 		call  func(...bufsock.Option) error
 	}{
 		"Recv":             {"AppendTo", func(o ...bufsock.Option) error { _, err := s.Recv(1, o...); return err }},
-		"RecvSize":         {"AppendTo", func(o ...bufsock.Option) error { _, err := s.RecvSize(1, o...); return err }},
+		"RecvSize":         {"AppendTo WithMaxSize", func(o ...bufsock.Option) error { _, err := s.RecvSize(1, o...); return err }},
 		"RecvUntil":        {"AppendTo WithMaxSize WithDelimiter", func(o ...bufsock.Option) error { _, err := s.RecvUntil(lf, o...); return err }},
 		"RecvUntilAny":     {"AppendTo WithMaxSize WithDelimiter", func(o ...bufsock.Option) error { _, _, err := s.RecvUntilAny([][]byte{lf}, o...); return err }},
 		"RecvSplit":        {"AppendTo WithMaxSize", func(o ...bufsock.Option) error { _, err := s.RecvSplit(bufio.ScanLines, o...); return err }},
 		"RecvClose":        {"AppendTo WithMaxSize", func(o ...bufsock.Option) error { _, err := s.RecvClose(o...); return err }},
-		"Peek":             {"AppendTo", func(o ...bufsock.Option) error { _, err := s.Peek(1, o...); return err }},
+		"Peek":             {"AppendTo WithMaxSize", func(o ...bufsock.Option) error { _, err := s.Peek(1, o...); return err }},
 		"Discard":          {"", func(o ...bufsock.Option) error { _, err := s.Discard(1, o...); return err }},
 		"DiscardUntil":     {"", func(o ...bufsock.Option) error { _, err := s.DiscardUntil(lf, o...); return err }},
 		"Send":             {"", func(o ...bufsock.Option) error { _, err := s.Send(lf, o...); return err }},
@@ -1438,9 +1440,9 @@ func TestDirectReadIsForLargeMessagesThatFit(t *testing.T) {
 		asked         int
 	}{
 		"large enough":         {direct, direct, nil, direct},
-		"too small":            {direct - 1, direct, nil, 32 << 10},
-		"no room in dst":       {direct, direct - 1, nil, 32 << 10},
-		"not when NonBlocking": {direct, direct, []bufsock.Option{bufsock.WithTimeout(bufsock.NonBlocking)}, 32 << 10},
+		"too small":            {direct - 1, direct, nil, 512},
+		"no room in dst":       {direct, direct - 1, nil, 512},
+		"not when NonBlocking": {direct, direct, []bufsock.Option{bufsock.WithTimeout(bufsock.NonBlocking)}, 512},
 		"without a timeout":    {direct, direct, []bufsock.Option{bufsock.WithTimeout(bufsock.NoTimeout)}, direct},
 	}
 	for name, tt := range tests {
@@ -1719,7 +1721,7 @@ func TestLargestReadSizes(t *testing.T) {
 		s := bufsock.NewBufferedSocket(w, bufsock.WithReadSize(readSize))
 		_, err := s.RecvSize(2)
 		require.ErrorIs(t, err, io.ErrUnexpectedEOF)
-		require.Equal(t, []int{readSize, readSize}, w.asked)
+		require.Equal(t, []int{512, readSize}, w.asked)
 		require.Equal(t, "a", string(s.RecvBuffer()))
 		require.NoError(t, s.Close())
 	}

@@ -31,7 +31,7 @@ type half struct {
 	sends  bool   // the direction is that of sends
 	inside inside // what a send does without the lock
 	data   *buffer
-	direct direct        // what a receive has put into memory of the caller
+	direct *direct       // what the call has read into memory of the caller, or nil
 	left   chan struct{} // closed when a send has come out of the connection
 	alarm  alarm
 	user   atomic.Int64 // the user's deadline, an instant
@@ -48,6 +48,7 @@ type call struct {
 	until   instant     // when the call must end; never until the clock has been read
 	unwatch func() bool // ends the watch over ctx
 	cause   error       // the connection's own timeout error
+	direct  direct      // what has been read into dst
 	sent    int         // how many bytes a send has sent so far
 
 	idling bool // until is the end of the wait for the first byte
@@ -109,6 +110,22 @@ func (c *call) own() {
 	}
 }
 
+// start returns when the request began, if that will be asked.
+func (r *request) start() instant {
+	if r.timeout > 0 {
+		return now()
+	}
+	return never
+}
+
+// takeOver is enter for a request that has the turn and now has to wait.
+func (c *call) takeOver(begun instant) {
+	c.own()
+	if !c.idling && begun != never {
+		c.until = begun.plus(c.timeout)
+	}
+}
+
 // leave gives back what the call has taken.
 func (c *call) leave() {
 	defer c.h.leave()
@@ -118,6 +135,7 @@ func (c *call) leave() {
 // leave ends the turn and gives back memory that is not needed.
 func (h *half) leave() {
 	h.mu.Lock()
+	h.restoreDirect()
 	h.pass()
 	h.unlock()
 }
@@ -253,7 +271,9 @@ func (c *call) explain(err error, w want) error {
 	case io.EOF:
 		return &ConnectionClosedError{Op: c.op, Buffered: n, Err: endOfStream(n > 0), want: w}
 	case io.ErrUnexpectedEOF:
-		return &ConnectionClosedError{Op: c.op, Buffered: n, Err: err, want: w}
+		if c.l.gate != nil { // inside a record of TLS
+			return &ConnectionClosedError{Op: c.op, Buffered: n, Err: err, want: w}
+		}
 	case errReadClosed:
 		cut := n > 0 || w.kind == wantEnd
 		return &ConnectionClosedError{Op: c.op, Buffered: n, Err: endOfStream(cut), want: w, local: true}

@@ -13,29 +13,26 @@ import (
 // asked because the deadline had passed. It does not flush.
 func (s *BufferedSocket) Read(p []byte) (int, error) {
 	c, err := s.receive(&request{op: "Read", timeout: NoTimeout, given: optConn})
-	if err != nil {
+	defer c.end()
+	n := 0
+	if err == nil && len(p) > 0 {
+		n, err = c.readBufferedOr(p)
+	}
+	return n, c.explainConn(err)
+}
+
+// readBufferedOr reads what is buffered, else from the connection.
+func (c *call) readBufferedOr(p []byte) (int, error) {
+	if c.h.data.len() > 0 {
+		return c.drop(copy(p, c.h.data.bytes())), nil
+	}
+	if err := c.goOn(); err != nil {
 		return 0, err
 	}
-	defer c.end()
-	if len(p) == 0 {
-		return 0, nil
+	if err := c.kept(); err != nil {
+		return 0, err
 	}
-	if n := c.h.data.len(); n > 0 {
-		n = copy(p, c.h.data.bytes())
-		c.drop(n)
-		return n, nil
-	}
-	if err = c.goOn(); err == nil {
-		err = c.kept()
-	}
-	n := 0
-	if err == nil {
-		n, err = c.read(p)
-	}
-	if err != nil {
-		return 0, c.explainConn(err)
-	}
-	return n, nil
+	return c.read(p)
 }
 
 // Write implements [net.Conn]: it sends the send buffer and then p, of which

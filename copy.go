@@ -9,8 +9,9 @@ import (
 
 // WriteTo implements [io.WriterTo]: it writes what is in the receive buffer to
 // w, and then what comes until the end of the stream, which is no error.
-// Between TCP and Unix sockets the kernel copies where it can. Only the read
-// deadline bounds it, and the write deadline of a w that is a *BufferedSocket.
+// The kernel copies, where it can, from TCP and Unix sockets to TCP ones, and
+// from TCP to a *net.UnixConn. Only the read deadline bounds it, and the write
+// deadline of a w that is a *BufferedSocket.
 //
 // Bytes that w did not take stay in the receive buffer. The one exception in
 // this package: if a copy that the kernel makes, as Linux can, ends because w
@@ -26,10 +27,10 @@ func (s *BufferedSocket) WriteTo(w io.Writer) (int64, error) {
 // behind it: whoever holds both has got them in this order.
 func (s *BufferedSocket) copyTo(op string, w io.Writer) (n int64, err error) {
 	c, err := s.receive(&request{op: op, timeout: NoTimeout, given: optConn})
-	if err != nil {
-		return 0, err
-	}
 	defer c.end()
+	if err != nil {
+		return 0, c.explainConn(err)
+	}
 	for {
 		m, err := c.writeBuffered(w)
 		n += int64(m)
@@ -70,7 +71,7 @@ func (c *call) writeBuffered(w io.Writer) (n int, err error) {
 // kernelCopy has the kernel copy to w until the end of the stream, if it can.
 // If io.Copy itself made the copy, bytes that w does not take would be lost.
 func (c *call) kernelCopy(w io.Writer) (n int64, ended bool, err error) {
-	if runtime.GOOS != "linux" || c.l.raw == nil || c.l.ended || c.l.next != nil || c.h.deadlinePassed() {
+	if runtime.GOOS != "linux" || c.l.raw == nil || c.l.ended != nil || c.l.next != nil || c.h.deadlinePassed() {
 		return 0, false, nil
 	}
 	target, ok := w.(*BufferedSocket)
@@ -87,7 +88,7 @@ func (c *call) kernelCopy(w io.Writer) (n int64, ended bool, err error) {
 		return 0, false, out.explain(err, want{})
 	}
 	defer out.leave()
-	if !c.l.splicesTo(out.l.conn) || out.h.deadlinePassed() {
+	if _, toTCP := out.l.conn.(*net.TCPConn); !toTCP || out.h.deadlinePassed() {
 		return 0, false, nil
 	}
 	if err := out.flushAll(); err != nil {
@@ -139,7 +140,7 @@ func (c *call) splice(conn net.Conn, out *call) (n int64, ended bool, err error)
 		return n, false, errTimeUp
 	}
 	blame(c, out, err)
-	return n, true, err
+	return n, false, err
 }
 
 // blame notes the error of a copy that the kernel made at the side that it is

@@ -28,7 +28,7 @@ type link struct {
 	writeClosed atomic.Bool             // by our CloseWrite
 	failure     atomic.Pointer[failure] // what an end of the stream stands for
 
-	ended  bool  // it has said so, and is not asked again; guarded by the turn of recv
+	ended  error // of the stream, for good, so that it is not asked again; guarded by the turn of recv
 	more   bool  // the last read may have left something; guarded by the turn of recv
 	next   error // came together with bytes; guarded by the turn of recv
 	broken error // why nothing can be sent any more; guarded by the turn of send
@@ -97,8 +97,8 @@ func isType(conn net.Conn, pkg, name string) bool {
 // ended, or an error that came together with bytes.
 func (c *call) kept() error {
 	l := c.l
-	if l.ended {
-		return io.EOF
+	if l.ended != nil {
+		return l.ended
 	}
 	if err := l.next; err != nil {
 		l.next = nil
@@ -118,7 +118,7 @@ func (c *call) heard(n int, err error) error {
 		}
 		l.next = err
 		return nil
-	case err == io.EOF || err == io.ErrUnexpectedEOF:
+	case err == io.EOF || err == io.ErrUnexpectedEOF || errors.Is(err, net.ErrClosed):
 		return c.heardEnd(err)
 	case err != nil:
 		l.failure.Store(&failure{err, true})
@@ -126,25 +126,22 @@ func (c *call) heard(n int, err error) error {
 	return err
 }
 
-// heardEnd returns what the end of the stream stands for.
+// heardEnd returns what the end of the stream stands for: err, unless it stands
+// for a failure, behind which there may be more.
 func (c *call) heardEnd(err error) error {
 	l := c.l
 	if l.failure.Load() == nil {
 		c.s.awaitSender(l)
 	}
 	f := l.failure.Load()
-	switch {
-	case f != nil && !f.told:
-		l.failure.CompareAndSwap(f, &failure{f.err, true})
-		return f.err
-	case f != nil:
-		return f.err
-	case err == io.EOF:
-		l.ended = true
-	default:
-		l.failure.Store(&failure{err, true})
+	if f == nil {
+		l.ended = err
+		return err
 	}
-	return err
+	if !f.told {
+		l.failure.CompareAndSwap(f, &failure{f.err, true})
+	}
+	return f.err
 }
 
 // An inside says what a send does that is inside the connection, without the

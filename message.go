@@ -26,12 +26,12 @@ type Message struct {
 	s     *BufferedSocket
 	c     *call // of a message that has had to wait, or nil
 	r     request
-	begun instant
-	limit int    // how many bytes may be taken and peeked at
-	data  []byte // what is at hand of them, from the first on
-	off   int    // how many are taken
-	live  bool   // the function has not returned
-	took  bool   // and has returned nil
+	begun instant // when the function began
+	limit int     // how many bytes may be taken and peeked at
+	data  []byte  // what is at hand of them, from the first on
+	off   int     // how many are taken
+	live  bool    // the function has not returned
+	took  bool    // and has returned nil
 }
 
 // RecvFunc receives a message of several parts: it calls read, whose steps, the
@@ -97,7 +97,8 @@ func (s *BufferedSocket) beginMessage(r *request) (*Message, error) {
 	if !idle {
 		var err error
 		if c, err = s.receive(r); err != nil {
-			return nil, err
+			defer c.end()
+			return nil, c.explain(err, want{})
 		}
 	}
 	m := s.message
@@ -105,7 +106,7 @@ func (s *BufferedSocket) beginMessage(r *request) (*Message, error) {
 		m = &Message{s: s}
 		s.message = m
 	}
-	m.c, m.r, m.begun, m.limit = c, *r, now(), r.limit()
+	m.c, m.r, m.begun, m.limit = c, *r, r.start(), r.limit()
 	m.data, m.off, m.live, m.took = h.data.bytes(), 0, true, false
 	return m, nil
 }
@@ -134,10 +135,7 @@ func (m *Message) end() {
 func (m *Message) call() *call {
 	if m.c == nil {
 		m.c = m.s.newCall(&m.r, &m.s.recv)
-		m.c.own()
-		if !m.c.idling && m.r.timeout > 0 {
-			m.c.until = m.begun.plus(m.r.timeout)
-		}
+		m.c.takeOver(m.begun)
 	}
 	m.s.recv.data.pin()
 	return m.c

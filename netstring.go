@@ -107,11 +107,8 @@ func (ns *NetstringSocket) read(r *request) ([]byte, error) {
 
 func (ns *NetstringSocket) await(r *request) ([]byte, error) {
 	c, err := ns.s.receive(r)
-	if err != nil {
-		return r.dst, err
-	}
 	defer c.end()
-	if ns.isPending() {
+	if err == nil && ns.isPending() {
 		_, err = ns.discardPending(c)
 	}
 	f := frame{op: r.op, max: r.limit(), limit: r.limit()}
@@ -136,7 +133,7 @@ func (ns *NetstringSocket) awaitPayload(c *call, f *frame) error {
 	if err := c.readDirect(f.header, f.size); err != nil {
 		return err
 	}
-	end := f.header + f.size - len(c.h.direct.p)
+	end := f.header + f.size - c.h.direct.len()
 	if err := c.await(end + 1); err != nil {
 		return err
 	}
@@ -161,9 +158,6 @@ func (ns *NetstringSocket) DiscardNetstring(opts ...Option) (int, error) {
 		return 0, err
 	}
 	c, err := ns.s.receive(&r)
-	if err != nil {
-		return 0, err
-	}
 	defer c.end()
 	f := frame{op: r.op, max: math.MaxInt, limit: math.MaxInt}
 	for err == nil && !ns.isPending() {

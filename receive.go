@@ -37,13 +37,15 @@ func (s *BufferedSocket) Recv(size int, opts ...Option) ([]byte, error) {
 		return r.empty(&s.recv)
 	}
 	c, err := s.receive(&r)
-	if err != nil {
-		return r.dst, err
-	}
 	defer c.end()
-	if err := c.await(1); err == io.EOF || err == errReadClosed {
+	if err == nil {
+		err = c.await(1)
+	}
+	switch err {
+	case nil:
+	case io.EOF, errReadClosed:
 		return r.dst, io.EOF
-	} else if err != nil {
+	default:
 		return r.dst, c.explain(err, want{})
 	}
 	n := min(size, c.h.data.len())
@@ -105,18 +107,15 @@ func (s *BufferedSocket) Peek(size int, opts ...Option) ([]byte, error) {
 // or none.
 func (s *BufferedSocket) awaitSize(r *request, size, n int) ([]byte, error) {
 	c, err := s.receive(r)
-	if err != nil {
-		return r.dst, err
-	}
 	defer c.end()
-	if size > c.limit() {
+	if err == nil && size > c.limit() {
 		return r.dst, c.tooLong(nil)
 	}
-	if n > 0 {
+	if err == nil && n > 0 {
 		err = c.readDirect(0, size)
 	}
 	if err == nil {
-		err = c.await(size - len(c.h.direct.p))
+		err = c.await(size - c.h.direct.len())
 	}
 	if err != nil {
 		return r.dst, c.explain(err, want{kind: wantSize, size: size})
@@ -170,11 +169,11 @@ func (s *BufferedSocket) recvUntil(r *request, delim []byte) ([]byte, error) {
 
 func (s *BufferedSocket) awaitUntil(r *request, delim []byte) ([]byte, error) {
 	c, err := s.receive(r)
-	if err != nil {
-		return r.dst, err
-	}
 	defer c.end()
-	i, err := c.awaitDelimiter(0, delim)
+	i := 0
+	if err == nil {
+		i, err = c.awaitDelimiter(0, delim)
+	}
 	if err != nil {
 		return r.dst, c.explain(err, wantDelim(delim))
 	}
@@ -195,11 +194,11 @@ func (s *BufferedSocket) RecvUntilAny(delims [][]byte, opts ...Option) (msg []by
 		return r.dst, -1, err
 	}
 	c, err := s.receive(&r)
-	if err != nil {
-		return r.dst, -1, err
-	}
 	defer c.end()
-	end, which, err := c.awaitAny(0, delims)
+	end := 0
+	if err == nil {
+		end, which, err = c.awaitAny(0, delims)
+	}
 	if err != nil {
 		return r.dst, -1, c.explain(err, want{kind: wantAny, size: len(delims)})
 	}
@@ -223,11 +222,11 @@ func (s *BufferedSocket) RecvClose(opts ...Option) ([]byte, error) {
 		return r.dst, err
 	}
 	c, err := s.receive(&r)
-	if err != nil {
-		return r.dst, err
-	}
 	defer c.end()
-	if err := c.awaitEnd(); err != nil {
+	if err == nil {
+		err = c.awaitEnd()
+	}
+	if err != nil {
 		return r.dst, c.explain(err, want{kind: wantEnd})
 	}
 	n := c.h.data.len()
@@ -248,9 +247,6 @@ func (s *BufferedSocket) Discard(size int, opts ...Option) (int, error) {
 		return 0, s.recv.isClosed(r.op)
 	}
 	c, err := s.receive(&r)
-	if err != nil {
-		return 0, err
-	}
 	defer c.end()
 	n := 0
 	for ; err == nil; err = c.fill() {
@@ -284,12 +280,9 @@ func (s *BufferedSocket) DiscardUntil(delim []byte, opts ...Option) (int, error)
 		return 0, invalid(r.op, "empty delimiter")
 	}
 	c, err := s.receive(&r)
-	if err != nil {
-		return 0, err
-	}
 	defer c.end()
 	n := 0
-	from := c.h.data.resume(searchOne, 0, delim)
+	from := c.h.data.resume(0, delim)
 	for ; err == nil; err = c.fill() {
 		data := c.h.data.bytes()
 		if i := bytes.Index(data[from:], delim); i >= 0 {
@@ -367,7 +360,7 @@ func (h *half) size() int {
 	if h.state.Load() == closed {
 		return 0
 	}
-	return h.data.len() + len(h.direct.p)
+	return h.data.len() + h.direct.len()
 }
 
 // snapshot returns a copy of the buffered bytes.
@@ -378,24 +371,25 @@ func (h *half) snapshot() []byte {
 		return []byte{}
 	}
 	data := h.data.bytes()
-	at := min(h.direct.at, len(data))
-	return slices.Concat([]byte{}, data[:at], h.direct.p, data[at:])
+	if d := h.direct; d != nil {
+		return slices.Concat(data[:d.at], d.p, data[d.at:])
+	}
+	return append([]byte{}, data...)
 }
 
-// receive returns a call that has the turn to receive. end must follow.
+// receive returns a call that has the turn to receive, or one that could not get
+// it, with the reason. end must follow in any case.
 func (s *BufferedSocket) receive(r *request) (*call, error) {
 	c := s.newCall(r, &s.recv)
-	if err := c.enter(); err != nil {
-		defer c.release()
-		return nil, c.explain(err, want{})
-	}
-	return c, nil
+	return c, c.enter()
 }
 
-// end ends a call that has the turn.
+// end ends a call.
 func (c *call) end() {
 	defer c.release()
-	c.leave()
+	if c.l != nil {
+		c.leave()
+	}
 }
 
 // await returns once n bytes are in the buffer.
@@ -494,6 +488,13 @@ type direct struct {
 	at int
 }
 
+func (d *direct) len() int {
+	if d == nil {
+		return 0
+	}
+	return len(d.p)
+}
+
 // readDirect reads what is missing of a message of size bytes, which begins at
 // the place, into dst, if that has room and it is worth it. What it returns no
 // error for may still be missing bytes.
@@ -520,7 +521,8 @@ func (c *call) readDirect(at, size int) error {
 		}
 		n += m
 		h.mu.Lock()
-		h.direct = direct{p[:n], at + begun}
+		c.direct = direct{p[:n], at + begun}
+		h.direct = &c.direct
 		h.mu.Unlock()
 	}
 	return nil
@@ -537,8 +539,8 @@ func (c *call) mayReadDirect() error {
 // where it belongs until a call consumes it.
 func (h *half) restoreDirect() {
 	d := h.direct
-	h.direct = direct{}
-	if len(d.p) == 0 || h.state.Load() == closed {
+	h.direct = nil
+	if d == nil || h.state.Load() == closed {
 		return
 	}
 	if h.data == nil {
@@ -577,12 +579,12 @@ func (c *call) takePart(at, size, n int) (msg []byte) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	data := h.data.bytes()
-	if d := h.direct; len(d.p) > 0 {
+	if d := h.direct; d != nil {
 		msg = c.dst[:len(c.dst)+size]
 		part := msg[len(c.dst):]
 		copy(part, data[at:d.at])
 		copy(part[d.at-at+len(d.p):], data[d.at:])
-		h.direct = direct{}
+		h.direct = nil
 		n -= len(d.p)
 	} else {
 		msg = c.deliver(data[at : at+size])

@@ -10,7 +10,7 @@ import (
 // has come. It must end within the first limit bytes.
 func (c *call) awaitDelimiter(at int, delim []byte) (int, error) {
 	h, limit := c.h, c.limit()
-	from := h.data.resume(searchOne, at, delim)
+	from := h.data.resume(at, delim)
 	for {
 		data := h.data.head(limit)
 		start := min(from, len(data))
@@ -25,7 +25,9 @@ func (c *call) awaitDelimiter(at int, delim []byte) (int, error) {
 			err = c.tooLong(bytes.Clone(delim))
 		}
 		if err != nil {
-			h.data.suspend(searchOne, at, from, delim)
+			if h.data.suspend(searchOne, at, from) {
+				h.data.key = append(h.data.key, delim...)
+			}
 			return 0, err
 		}
 	}
@@ -88,8 +90,8 @@ func (c *call) awaitAny(at int, delims [][]byte) (end, which int, err error) {
 	h, limit := c.h, c.limit()
 	m := newMatcher(delims)
 	from := at
-	if h.data.suspended(searchAny, at) {
-		from = h.data.resume(searchAny, at, m.key())
+	if h.data.suspended(searchAny, at) && m.isKey(h.data.key) {
+		from = h.data.searched
 	}
 	for {
 		data := h.data.head(limit)
@@ -103,7 +105,9 @@ func (c *call) awaitAny(at int, delims [][]byte) (end, which int, err error) {
 			err = c.tooLong(nil)
 		}
 		if err != nil {
-			h.data.suspend(searchAny, at, from, m.key())
+			if h.data.suspend(searchAny, at, from) {
+				h.data.key = m.appendKey(h.data.key)
+			}
 			return 0, -1, err
 		}
 	}
@@ -154,12 +158,23 @@ func (m *matcher) canStillEnd(data []byte, limit int) bool {
 	return slices.ContainsFunc(m.delims, func(d []byte) bool { return canStillEnd(data, d, limit) })
 }
 
-// key returns what tells this search from others: the delimiters, each with its
-// length before it.
-func (m *matcher) key() []byte {
-	var key []byte
+// appendKey appends what tells this search from others: the delimiters, each
+// with its length before it.
+func (m *matcher) appendKey(key []byte) []byte {
 	for _, d := range m.delims {
 		key = append(binary.AppendUvarint(key, uint64(len(d))), d...)
 	}
 	return key
+}
+
+// isKey reports whether key is the key of this search.
+func (m *matcher) isKey(key []byte) bool {
+	for _, d := range m.delims {
+		n, k := binary.Uvarint(key)
+		if n != uint64(len(d)) || !bytes.HasPrefix(key[k:], d) {
+			return false
+		}
+		key = key[k+len(d):]
+	}
+	return len(key) == 0
 }

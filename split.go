@@ -79,10 +79,10 @@ func (s *BufferedSocket) recvSplit(r *request, split bufio.SplitFunc) (msg []byt
 	}
 	h.mu.Unlock()
 	c, err := s.receive(r)
-	if err != nil {
-		return r.dst, false, err
-	}
 	defer c.end()
+	if err != nil {
+		return r.dst, false, c.explain(err, want{kind: wantToken})
+	}
 	c.startClock() // split may take its time
 	var t token
 	t.await(c, split)
@@ -101,9 +101,10 @@ func (s *BufferedSocket) splitAtHand(r *request, split bufio.SplitFunc) (msg []b
 		}
 	}()
 	var t token
+	begun := r.start()
 	if t.next(s, r, split, false); !t.done() {
 		c = s.newCall(r, &s.recv)
-		c.own()
+		c.takeOver(begun)
 		t.await(c, split)
 	}
 	return t.msg, t.final, t.err

@@ -50,6 +50,7 @@ const grace = time.Millisecond
 // it fires too early for the next one it is set anew.
 type alarm struct {
 	mu      sync.Mutex  // held in calls of the connection's deadline methods
+	user    time.Time   // the user's deadline
 	timer   *time.Timer // nil until the first wait
 	rings   instant     // when it fires, or never
 	until   instant     // the end of the call under way, or never
@@ -239,17 +240,14 @@ func (h *half) restart(l *link) error {
 // the lock of the alarm.
 func (h *half) applyDeadline(l *link) error {
 	a := &h.alarm
-	t := h.deadline()
-	if !l.wakes && a.until != never && (t == never || a.until < t) {
-		t = a.until
-	}
+	t, user := a.user, h.deadline()
 	switch {
 	case a.kicked || a.stopped || a.looking:
-		return h.setDeadline(l, past)
-	case t == never:
-		return h.setDeadline(l, time.Time{})
+		t = past
+	case !l.wakes && a.until != never && (user == never || a.until < user):
+		t = a.until.time()
 	}
-	return h.setDeadline(l, t.time())
+	return h.setDeadline(l, t)
 }
 
 func (h *half) setDeadline(l *link, t time.Time) error {
@@ -261,6 +259,11 @@ func (h *half) setDeadline(l *link, t time.Time) error {
 
 // deadline returns the deadline that the user has set, or never.
 func (h *half) deadline() instant { return instant(h.user.Load()) }
+
+func (h *half) keepDeadline(t time.Time) {
+	h.alarm.user = t
+	h.user.Store(int64(instantOf(t)))
+}
 
 func (h *half) deadlinePassed() bool {
 	t := h.deadline()
@@ -275,9 +278,10 @@ func (s *BufferedSocket) setUserDeadline(op string, h *half, t time.Time) error 
 	}
 	h.alarm.mu.Lock()
 	defer h.alarm.mu.Unlock()
-	before := h.user.Swap(int64(instantOf(t)))
+	before := h.alarm.user
+	h.keepDeadline(t)
 	if err := h.applyDeadline(s.link.Load()); err != nil {
-		h.user.Store(before)
+		h.keepDeadline(before)
 		return err
 	}
 	h.alarm.lifted = true

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"time"
 )
 
@@ -204,7 +205,10 @@ func (c *call) result(n, size int, err error) (int, error) {
 // that is dead may say so, too, as one does whose TLS handshake has failed:
 // then it is not temporary, and no deadline has passed.
 func (c *call) timedOut(err error) bool {
-	return isDeadlineError(err) && (isTemporary(err) || c.expired() || c.h.deadlinePassed())
+	if !isDeadlineError(err) {
+		return false
+	}
+	return errors.Is(err, os.ErrDeadlineExceeded) && isTemporary(err) || c.expired() || c.h.deadlinePassed()
 }
 
 // glimpse is the read of a NonBlocking call on TLS. It returns no bytes and no
