@@ -66,6 +66,7 @@ func newBuffer(n int) *buffer {
 
 // free gives the memory back. The buffer must not be used afterwards.
 func (b *buffer) free() {
+	b.unpin()
 	b.r, b.w, b.searched = 0, 0, 0
 	if b.pool != nil {
 		b.pool.Put(b)

@@ -167,7 +167,7 @@ func (s *BufferedSocket) Upgrade(wrap func(net.Conn) (net.Conn, error)) error {
 	if wrap == nil {
 		return invalid("Upgrade", "nil function")
 	}
-	r := request{op: "Upgrade", timeout: s.Timeout()}
+	r := request{op: "Upgrade", timeout: s.Timeout(), given: optConn}
 	in, out := s.newCall(&r, &s.recv), s.newCall(&r, &s.send)
 	defer in.release()
 	defer out.release()
@@ -206,10 +206,10 @@ func (s *BufferedSocket) replace(conn net.Conn) error {
 	for _, h := range []*half{&s.recv, &s.send} {
 		h.alarm.mu.Lock()
 		defer h.alarm.mu.Unlock()
-		h.alarm.lifted = l.wakes
-		if user := h.alarm.user; !user.IsZero() {
+		h.alarm.lifted, h.alarm.stopped = l.wakes, false
+		if h.deadline() != never {
 			h.alarm.lifted = true
-			if err := h.setDeadline(l, user); err != nil {
+			if err := h.applyDeadline(l); err != nil {
 				return err
 			}
 		}

@@ -223,7 +223,7 @@ func (c *call) startClock() {
 
 // begin ends the wait for the first byte: from now on the timeout counts.
 func (c *call) begin() {
-	c.idling = false
+	c.idling, c.out = false, false
 	until := never
 	if c.timeout > 0 {
 		until = now().plus(c.timeout)

@@ -59,6 +59,7 @@ func (s *BufferedSocket) Shutdown(opts ...Option) error {
 	if err := r.prepareSize(s, 0, opts, optSend|optMaxSize); err != nil {
 		return err
 	}
+	r.given |= optConn // it is never idle
 	if !s.shut(closing) {
 		return &closedError{r.op}
 	}
@@ -171,6 +172,8 @@ const maxAwaitDeadline = 100 * time.Millisecond
 // package net its own Close ends; of others some do not, and that of TLS takes
 // its time for a farewell.
 func (s *BufferedSocket) endBlockedCalls(l *link) {
+	s.recv.stopTimer()
+	s.send.stopTimer()
 	if l.wakes && l.gate == nil {
 		return
 	}

@@ -71,7 +71,7 @@ func (c *call) writeBuffered(w io.Writer) (n int, err error) {
 // kernelCopy has the kernel copy to w until the end of the stream, if it can.
 // If io.Copy itself made the copy, bytes that w does not take would be lost.
 func (c *call) kernelCopy(w io.Writer) (n int64, ended bool, err error) {
-	if runtime.GOOS != "linux" || c.l.raw == nil || c.l.ended != nil || c.l.next != nil || c.h.deadlinePassed() {
+	if runtime.GOOS != "linux" || !c.l.polls || c.l.ended != nil || c.l.next != nil || c.h.deadlinePassed() {
 		return 0, false, nil
 	}
 	target, ok := w.(*BufferedSocket)
@@ -213,7 +213,7 @@ func (c *call) copyFrom(r io.Reader) (int64, error) {
 		c.h.enterConn(copying)
 		defer c.h.leaveConn()
 		n, err := io.Copy(c.l.conn, r)
-		if err != nil && !isDeadlineError(err) && (isBrokenPipe(err) || c.l.tcpState() != tcpAlive) {
+		if isBrokenPipe(err) || err != nil && !isDeadlineError(err) && c.l.tcpState() == tcpDead {
 			c.l.noteSend(err)
 		}
 		return n, err
@@ -226,8 +226,13 @@ func (c *call) copyFrom(r io.Reader) (int64, error) {
 	return n, err
 }
 
-// isKernelSource reports whether package net may have the kernel copy from r.
+// isKernelSource reports whether the kernel copies from r, in which case an
+// error does not say whose it is. Where the state of a connection cannot be
+// asked for, copies are made here.
 func isKernelSource(r io.Reader) bool {
+	if runtime.GOOS != "linux" {
+		return false
+	}
 	if l, ok := r.(*io.LimitedReader); ok {
 		r = l.R
 	}

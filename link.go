@@ -16,10 +16,10 @@ import (
 // how it is doing. Both directions look at it when they need to know.
 type link struct {
 	conn  net.Conn
-	raw   syscall.RawConn // the descriptor of a TCP or Unix socket, or nil
-	below syscall.RawConn // that under a *tls.Conn, or nil
+	raw   syscall.RawConn // the descriptor of a TCP or Unix socket, also under a *tls.Conn, or nil
 	gate  *turn           // to the handshake of TLS, or nil
 
+	polls       bool // raw is that of conn, and may be used without it
 	takesVector bool // it has a vectored write
 	wakes       bool // a new deadline wakes a Read or Write that waits
 
@@ -51,7 +51,7 @@ func newLink(conn net.Conn) *link {
 		l.describeTLS(h)
 	} else {
 		l.raw, l.wakes = describe(conn)
-		l.takesVector = isSocket(conn)
+		l.polls, l.takesVector = l.raw != nil, isSocket(conn)
 	}
 	if l.wakes {
 		_ = conn.SetReadDeadline(time.Time{}) // if that fails, so will the first call
@@ -81,7 +81,7 @@ func isSocket(conn net.Conn) bool {
 // bytes of its own.
 func (l *link) describeTLS(conn handshaker) {
 	if c, ok := conn.(interface{ NetConn() net.Conn }); ok && isType(conn, "crypto/tls", "Conn") {
-		l.below, l.wakes = describe(c.NetConn())
+		l.raw, l.wakes = describe(c.NetConn())
 	}
 }
 
@@ -228,13 +228,10 @@ const (
 
 // tcpState asks the kernel, if it is TCP at the bottom.
 func (l *link) tcpState() tcpState {
-	switch {
-	case l.raw != nil:
-		return stateOf(l.raw)
-	case l.below != nil:
-		return stateOf(l.below)
+	if l.raw == nil {
+		return tcpUnknown
 	}
-	return tcpUnknown
+	return stateOf(l.raw)
 }
 
 // noteSend notes what an error of a send tells: that nothing can be sent any

@@ -424,7 +424,7 @@ func (c *call) fill() (err error) {
 	if err := c.kept(); err != nil {
 		return err
 	}
-	if c.l.raw != nil {
+	if c.l.polls {
 		err = c.poll()
 	} else {
 		err = c.readMore()
@@ -510,7 +510,7 @@ func (c *call) readDirect(at, size int) error {
 			return err
 		}
 		m, err := c.read(p[n:])
-		if err == errTimeUp && c.l.raw != nil {
+		if err == errTimeUp && c.l.polls {
 			return nil // fill can look for what has arrived
 		}
 		if err != nil {

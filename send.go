@@ -130,7 +130,7 @@ func (s *BufferedSocket) sendAll(r *request, header []byte, pieces [][]byte) (in
 	for _, p := range pieces {
 		size += len(p)
 	}
-	small := size <= c.copySize() || c.timeout == 0 && c.l.raw != nil
+	small := size <= c.copySize() || c.timeout == 0 && c.l.polls
 	if small {
 		for _, p := range pieces {
 			h.add(p)
@@ -212,7 +212,7 @@ func (h *half) queued() []byte {
 
 // drain sends what is in the send buffer now.
 func (c *call) drain() error {
-	if c.l.raw == nil {
+	if !c.l.polls {
 		return c.transmit(nil)
 	}
 	// A try may go beyond the goal, if another send has failed in the meantime.

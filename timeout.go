@@ -50,7 +50,7 @@ const grace = time.Millisecond
 // it fires too early for the next one it is set anew.
 type alarm struct {
 	mu      sync.Mutex  // held in calls of the connection's deadline methods
-	user    time.Time   // the user's deadline
+	user    *time.Time  // the user's deadline; nil if there was never one
 	timer   *time.Timer // nil until the first wait
 	rings   instant     // when it fires, or never
 	until   instant     // the end of the call under way, or never
@@ -60,7 +60,7 @@ type alarm struct {
 	stopped bool        // and stays there: the direction has ended
 	looking bool        // it lies there for a look at what TLS holds
 	lifted  bool        // deadlines from before the socket are gone
-	panic   any         // what foreign code panicked with where no caller is
+	panic   *any        // what foreign code panicked with where no caller is
 }
 
 // startWait arranges that the call ends when it must. It is called before the
@@ -69,8 +69,8 @@ func (c *call) startWait() error {
 	if c.armed {
 		return nil
 	}
-	if c.until == never && c.timeout > 0 {
-		c.until = now().plus(c.timeout)
+	if c.timeout != 0 {
+		c.startClock()
 	}
 	watched := !c.out && c.ctx != nil && c.ctx.Done() != nil
 	if c.l.wakes && c.until == never && !watched {
@@ -133,12 +133,12 @@ func (c *call) settle() {
 		c.unwatch = nil
 	}
 	if p := c.h.disarm(c.l); p != nil {
-		panic(p)
+		panic(*p)
 	}
 }
 
 // disarm ends the call under way. Kicks that come later find it gone.
-func (h *half) disarm(l *link) (panicked any) {
+func (h *half) disarm(l *link) (panicked *any) {
 	a := &h.alarm
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -203,7 +203,7 @@ func (h *half) kick(l *link) {
 func (h *half) wake(l *link) {
 	defer func() {
 		if p := recover(); p != nil {
-			h.alarm.panic = p
+			h.alarm.panic = &p
 		}
 	}()
 	_ = h.applyDeadline(l)
@@ -227,6 +227,19 @@ func (h *half) look(l *link, looking bool) {
 	_ = h.applyDeadline(l)
 }
 
+// stopTimer lets no timer keep the socket alive, if nobody is just using it.
+func (h *half) stopTimer() {
+	a := &h.alarm
+	if !a.mu.TryLock() {
+		return
+	}
+	defer a.mu.Unlock()
+	if a.timer != nil {
+		a.timer.Stop()
+		a.rings = never
+	}
+}
+
 // restart lets calls wait again.
 func (h *half) restart(l *link) error {
 	a := &h.alarm
@@ -240,7 +253,10 @@ func (h *half) restart(l *link) error {
 // the lock of the alarm.
 func (h *half) applyDeadline(l *link) error {
 	a := &h.alarm
-	t, user := a.user, h.deadline()
+	t, user := time.Time{}, h.deadline()
+	if user != never {
+		t = *a.user
+	}
 	switch {
 	case a.kicked || a.stopped || a.looking:
 		t = past
@@ -261,7 +277,7 @@ func (h *half) setDeadline(l *link, t time.Time) error {
 func (h *half) deadline() instant { return instant(h.user.Load()) }
 
 func (h *half) keepDeadline(t time.Time) {
-	h.alarm.user = t
+	*h.alarm.user = t
 	h.user.Store(int64(instantOf(t)))
 }
 
@@ -278,7 +294,10 @@ func (s *BufferedSocket) setUserDeadline(op string, h *half, t time.Time) error 
 	}
 	h.alarm.mu.Lock()
 	defer h.alarm.mu.Unlock()
-	before := h.alarm.user
+	if h.alarm.user == nil {
+		h.alarm.user = new(time.Time)
+	}
+	before := *h.alarm.user
 	h.keepDeadline(t)
 	if err := h.applyDeadline(s.link.Load()); err != nil {
 		h.keepDeadline(before)

@@ -107,7 +107,7 @@ func (c *call) transfer(p []byte) (int, error) {
 		n, err := c.l.conn.Write(p)
 		return c.result(n, len(p), err)
 	}
-	if c.timeout == 0 && c.l.below != nil {
+	if c.timeout == 0 && c.l.gate != nil && c.l.raw != nil {
 		if n, err := c.glimpse(p); n > 0 || err != nil {
 			return c.result(n, len(p), err)
 		}
@@ -229,7 +229,7 @@ func (c *call) glimpse(p []byte) (int, error) {
 
 // hasArrived reports whether the descriptor under TLS has something to read.
 func (c *call) hasArrived() bool {
-	arrived, err := peek(c.l.below)
+	arrived, err := peek(c.l.raw)
 	if err != nil {
 		c.l.failure.CompareAndSwap(nil, &failure{err: readError(err)}) // it may be told only once
 	}
