@@ -258,6 +258,10 @@ func (c *call) giveUp() {
 	c.settle()
 }
 
+// isEnd reports whether err says that the stream has ended, by the peer or by
+// our own CloseRead.
+func isEnd(err error) bool { return err == io.EOF || err == errReadClosed }
+
 // explain returns the error that the caller of the method gets for err.
 func (c *call) explain(err error, w want) error {
 	switch err {

@@ -43,7 +43,7 @@ func (s *BufferedSocket) copyTo(op string, w io.Writer) (n int64, err error) {
 			err = c.fill()
 		}
 		switch {
-		case ended || err == io.EOF || err == errReadClosed:
+		case ended || isEnd(err):
 			return n, nil
 		case err != nil:
 			return n, c.explainConn(err)

@@ -15,9 +15,9 @@ import (
 // A link is a connection under a socket: what kind it is, found out once, and
 // how it is doing. Both directions look at it when they need to know.
 type link struct {
-	conn  net.Conn
-	raw   syscall.RawConn // the descriptor of a TCP or Unix socket, also under a *tls.Conn, or nil
-	gate  *turn           // to the handshake of TLS, or nil
+	conn net.Conn
+	raw  syscall.RawConn // the descriptor of a TCP or Unix socket, also under a *tls.Conn, or nil
+	gate *turn           // to the handshake of TLS, or nil
 
 	polls       bool // raw is that of conn, and may be used without it
 	takesVector bool // it has a vectored write

@@ -41,11 +41,10 @@ func (s *BufferedSocket) Recv(size int, opts ...Option) ([]byte, error) {
 	if err == nil {
 		err = c.await(1)
 	}
-	switch err {
-	case nil:
-	case io.EOF, errReadClosed:
+	if isEnd(err) {
 		return r.dst, io.EOF
-	default:
+	}
+	if err != nil {
 		return r.dst, c.explain(err, want{})
 	}
 	n := min(size, c.h.data.len())

@@ -2,7 +2,6 @@ package bufsock
 
 import (
 	"bufio"
-	"io"
 	"iter"
 	"slices"
 )
@@ -85,6 +84,7 @@ func (s *BufferedSocket) recvSplit(r *request, split bufio.SplitFunc) (msg []byt
 	}
 	c.startClock() // split may take its time
 	var t token
+	t.next(s, &c.request, split, false)
 	t.await(c, split)
 	return t.msg, t.final, t.err
 }
@@ -121,26 +121,21 @@ type token struct {
 
 func (t *token) done() bool { return t.found || t.err != nil }
 
-// await waits for a token.
+// await waits for a token, which split has not found yet.
 func (t *token) await(c *call, split bufio.SplitFunc) {
-	t.msg = c.dst
-	err := error(io.EOF)
-	for !c.s.splitEnded {
-		if t.next(c.s, &c.request, split, false); t.done() {
-			return
-		}
+	var err error
+	for !t.done() && err == nil {
 		if n := c.h.data.len(); n > 0 && n >= c.limit() {
 			t.err = c.tooLong(nil)
 			return
 		}
-		if err = c.fill(); err == io.EOF || err == errReadClosed {
-			if t.next(c.s, &c.request, split, true); t.done() {
-				return
-			}
+		err = c.fill()
+		if err == nil || isEnd(err) {
+			t.next(c.s, &c.request, split, err != nil)
 		}
-		if err != nil {
-			break
-		}
+	}
+	if t.done() {
+		return
 	}
 	t.err = c.explain(err, want{kind: wantToken})
 	if e, ok := t.err.(*ConnectionClosedError); ok {
@@ -153,6 +148,9 @@ func (t *token) await(c *call, split bufio.SplitFunc) {
 func (t *token) next(s *BufferedSocket, r *request, split bufio.SplitFunc, atEOF bool) {
 	h := &s.recv
 	t.msg = r.dst
+	if s.splitEnded {
+		return
+	}
 	data := h.data.bytes()
 	if data == nil {
 		data = []byte{} // as split may return it as an empty token
