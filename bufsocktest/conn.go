@@ -147,7 +147,7 @@ func (c *Conn) enter(d *direction) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.closing && !c.down {
+	if c.closing {
 		return d.error(net.ErrClosed)
 	}
 	return c.outcomeLocked(d, nil)

@@ -166,6 +166,7 @@ var faults = map[string]func(t *testing.T, c *bufsocktest.Conn, peer net.Conn){
 	},
 	"RefusedDeadlines": func(t *testing.T, c *bufsocktest.Conn, peer net.Conn) {
 		for _, set := range []func(time.Time) error{c.SetDeadline, c.SetReadDeadline, c.SetWriteDeadline} {
+			require.ErrorContains(t, set(time.Now()), "set bufsocktest: "+os.ErrNoDeadline.Error())
 			require.ErrorIs(t, set(time.Now()), os.ErrNoDeadline)
 		}
 		go peer.Write([]byte("x"))
@@ -219,13 +220,16 @@ var faults = map[string]func(t *testing.T, c *bufsocktest.Conn, peer net.Conn){
 		_, err = peer.Read(make([]byte, 1))
 		require.Equal(t, io.EOF, err, "closed when the last call has ended")
 		require.Error(t, c.SetDeadline(time.Time{}))
+		_, err = c.Read(make([]byte, 1))
+		require.ErrorIs(t, err, net.ErrClosed)
 	},
 	"Resets": func(t *testing.T, c *bufsocktest.Conn, peer net.Conn) {
 		for range 2 {
 			_, err := c.Read(make([]byte, 1))
 			require.ErrorIs(t, err, bufsocktest.ErrReset)
 			require.EqualError(t, err, "read bufsocktest: read: "+bufsocktest.ErrReset.Error())
-			_, err = c.Write(make([]byte, 1))
+			n, err := c.Write(make([]byte, 1))
+			require.Zero(t, n)
 			require.ErrorIs(t, err, bufsocktest.ErrReset)
 			require.IsType(t, (*net.OpError)(nil), err)
 		}
@@ -233,6 +237,7 @@ var faults = map[string]func(t *testing.T, c *bufsocktest.Conn, peer net.Conn){
 		require.Error(t, err)
 		require.NoError(t, c.SetDeadline(time.Now()))
 		require.NoError(t, c.Close())
+		require.Error(t, c.SetDeadline(time.Now()))
 		_, err = c.Read(make([]byte, 1))
 		require.ErrorIs(t, err, net.ErrClosed)
 	},
@@ -248,6 +253,13 @@ var faults = map[string]func(t *testing.T, c *bufsocktest.Conn, peer net.Conn){
 			require.IsType(t, (*net.OpError)(nil), err)
 		}
 		require.NoError(t, c.Close())
+
+		again, _ := net.Pipe()
+		c = bufsocktest.NewConn(again, 1, always("ForgottenResets"))
+		_, err = c.Read(make([]byte, 1))
+		require.ErrorIs(t, err, bufsocktest.ErrReset)
+		_, err = c.Read(make([]byte, 1))
+		require.Equal(t, io.EOF, err)
 	},
 }
 
@@ -311,7 +323,7 @@ func TestNewConnRefuses(t *testing.T) {
 		"expected probabilities from 0 to 1, got -0.5": {CutReads: -0.5},
 		"expected probabilities from 0 to 1, got 1.5":  {OddTimeouts: 1.5},
 		"expected probabilities from 0 to 1, got NaN":  {Resets: math.NaN()},
-		"expected durations of 0 or more, got -1s":     {LateBy: -time.Second},
+		"expected durations of 0 or more, got -1ns":    {LateBy: -1},
 	} {
 		require.PanicsWithValue(t, "bufsocktest: "+want, func() { bufsocktest.NewConn(pipe, 1, f) })
 	}
@@ -334,5 +346,47 @@ func TestDurationsThatAreNotGiven(t *testing.T) {
 			require.Positive(t, time.Since(start), name)
 			require.LessOrEqual(t, time.Since(start), time.Millisecond, name)
 		}
+	})
+}
+
+// A Write that is to stop at once is none for the connection below, and every
+// count is right, also of the smallest writes.
+func TestShortWritesAreCounted(t *testing.T) {
+	for _, name := range []string{"ShortWrites", "EarlyTimeouts"} {
+		below := &sink{}
+		c := bufsocktest.NewConn(below, 1, always(name))
+		total, seen := 0, map[int]bool{}
+		for range 100 {
+			n, err := c.Write([]byte("x"))
+			require.Error(t, err)
+			total += n
+			seen[n] = true
+		}
+		require.Equal(t, map[int]bool{0: true, 1: true}, seen)
+		require.Equal(t, total, below.calls, "no empty writes")
+		_, out := c.Transferred()
+		require.EqualValues(t, total, out)
+	}
+}
+
+// A sink is a connection that counts.
+type sink struct {
+	net.Conn
+	calls, deadlines int
+}
+
+func (s *sink) Write(p []byte) (int, error)      { s.calls++; return len(p), nil }
+func (s *sink) SetReadDeadline(time.Time) error  { s.deadlines++; return nil }
+func (s *sink) SetWriteDeadline(time.Time) error { s.deadlines++; return nil }
+func (s *sink) Close() error                     { return nil }
+
+func TestIgnoredDeadlinesEndWithTheConnection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		below := &sink{}
+		c := bufsocktest.NewConn(below, 1, always("IgnoredDeadlines"))
+		require.NoError(t, c.SetDeadline(time.Now()))
+		require.NoError(t, c.Close())
+		time.Sleep(time.Minute)
+		require.Zero(t, below.deadlines)
 	})
 }

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -143,6 +144,17 @@ func stubborn(conn net.Conn) ([]byte, error) {
 	}
 }
 
+func nothing(conn net.Conn) ([]byte, error) { return nil, nil }
+
+// nineBytes fails ten times.
+func nineBytes(t *testing.T, receive receiver) {
+	bufsocktest.Interrupt(t, []byte("7\nbyebye!"), bufsocktest.End, func(t *testing.T, conn net.Conn) {
+		if msg, err := receive(conn); string(msg) != "byebye!" && err == nil {
+			t.Errorf("received %q for a message", msg)
+		}
+	})
+}
+
 // An attempt is a way to test a receiver.
 type attempt func(t *testing.T, receive receiver)
 
@@ -185,6 +197,7 @@ var planted = map[string]struct {
 	"a timeout drops bytes":            {forgetful, interruptedBy(bufsocktest.Pause), ` 1$`},
 	"a cut stream is whole":            {untilTheEnd, interruptedBy(bufsocktest.End), ` [2-6]$`},
 	"an error is an end":               {untilAnyError, interruptedBy(bufsocktest.Reset), ` [0-6]$`},
+	"nothing is received":              {nothing, nineBytes, ``},
 	"an end behind an error is an end": {stubborn, interruptedBy(bufsocktest.Reset), ` [2-6]$`},
 }
 
@@ -258,7 +271,13 @@ func pattern(t *testing.T, line string) string {
 func TestPlantedFailuresAreNotEndless(t *testing.T) {
 	output, failed := runPlanted(t, "no bytes with an error", "^TestPlanted$")
 	require.Len(t, failed, 10)
-	require.Contains(t, output, "10 failures are enough: ")
+	const all = 2 * (2 + 6 + 20) // whole, byte by byte, every place, random ones
+	ran := len(subtests(output, "=== RUN"))
+	require.Contains(t, output, fmt.Sprintf("10 failures are enough: %d more ways to cut the stream were not tried", all-ran))
+
+	output, failed = runPlanted(t, "nothing is received", "^TestPlanted$")
+	require.Len(t, failed, 10)
+	require.NotContains(t, output, "enough", "these were all")
 }
 
 // A failure by a panic, and one by a bubble in which all is blocked, end the

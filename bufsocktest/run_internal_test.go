@@ -75,6 +75,7 @@ func TestCutsAtRandomPlaces(t *testing.T) {
 }
 
 func TestInterrupted(t *testing.T) {
+	require.Equal(t, "pause, reset, end, Interruption(3)", fmt.Sprintf("%v, %v, %v, %v", Pause, Reset, End, End+1))
 	for _, what := range []Interruption{Pause, Reset, End} {
 		require.Equal(t, []string{
 			fmt.Sprintf(`%v at 0: "" %[1]v "ab"`, what),
