@@ -1162,7 +1162,7 @@ func TestRecvUntilAnyByte(t *testing.T) {
 func TestSearchIsNotRepeated(t *testing.T) {
 	data := bytes.Repeat([]byte("a"), 8<<20)
 	conn := segments(string(data))
-	for range 2000 { // a connection on which NonBlocking does not wait, on any system
+	for range 3000 { // a connection on which NonBlocking does not wait, on any system
 		conn.reads = append(conn.reads, read{err: os.ErrDeadlineExceeded})
 	}
 	s := bufsock.NewBufferedSocket(conn, bufsock.WithMaxSize(bufsock.NoLimit))
@@ -1176,14 +1176,18 @@ func TestSearchIsNotRepeated(t *testing.T) {
 	} {
 		first, err := elapsed(call)
 		require.ErrorIs(t, err, bufsock.ErrWouldBlock)
-		again, _ := elapsed(func() error {
-			for range 300 {
-				require.ErrorIs(t, call(), bufsock.ErrWouldBlock)
-			}
-			return nil
-		})
 		const tick = 16 * time.Millisecond // of the clock of some systems
-		require.Less(t, again, 10*first+tick, name)
+		limit := 10*first + tick
+		again := limit
+		for try := 0; try < 3 && again >= limit; try++ { // other programs may hold it up
+			again, _ = elapsed(func() error {
+				for range 300 {
+					require.ErrorIs(t, call(), bufsock.ErrWouldBlock)
+				}
+				return nil
+			})
+		}
+		require.Less(t, again, limit, name)
 	}
 }
 

@@ -29,6 +29,7 @@ func TestKernelCopiesAfterTheBufferIsDrained(t *testing.T) {
 		"Unix to TCP":      {unixPair, tcpPair, wrap},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel() // each waits to be stalled
 			source, from := test.from(t)
 			to, target := test.to(t)
 			s := bufsock.NewBufferedSocket(from)

@@ -23,7 +23,7 @@ import (
 // to, and the comparison of the two.
 
 // repeat runs f with seeds of its own. BUFSOCK_SEED=n runs the one seed n,
-// BUFSOCK_ROUNDS=n runs n times as many.
+// BUFSOCK_ROUNDS=x runs x times as many, be it 20 or 0.25, and one at least.
 func repeat(t *testing.T, rounds int, f func(t *testing.T, r *rand.Rand)) {
 	t.Helper()
 	first := rand.Uint64()
@@ -33,9 +33,9 @@ func repeat(t *testing.T, rounds int, f func(t *testing.T, r *rand.Rand)) {
 		first, rounds = seed, 1
 	}
 	if v := os.Getenv("BUFSOCK_ROUNDS"); v != "" {
-		factor, err := strconv.Atoi(v)
+		factor, err := strconv.ParseFloat(v, 64)
 		require.NoError(t, err)
-		rounds *= factor
+		rounds = max(1, int(float64(rounds)*factor))
 	}
 	seed := first
 	defer func() { // also if f ends the test, or panics

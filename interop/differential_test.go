@@ -33,8 +33,8 @@ import (
 // the rules below explain, and each of them must be needed.
 //
 // After a difference boltons goes on from where bufsock is, so that each script
-// runs to its end. BUFSOCK_SEED=n runs the one script n, BUFSOCK_ROUNDS=n runs n
-// times as many.
+// runs to its end. BUFSOCK_SEED=n runs the one script n, BUFSOCK_ROUNDS=x runs x
+// times as many, be it 20 or 0.25.
 func TestLikeBoltons(t *testing.T) {
 	const enough = 20_000 // to need every rule many times
 	first, scripts := rand.Uint64()/2, uint64(enough)
@@ -47,9 +47,9 @@ func TestLikeBoltons(t *testing.T) {
 		first, scripts = seed, 1
 	}
 	if v := os.Getenv("BUFSOCK_ROUNDS"); v != "" {
-		factor, err := strconv.ParseUint(v, 10, 64)
+		factor, err := strconv.ParseFloat(v, 64)
 		require.NoError(t, err)
-		scripts *= factor
+		scripts = max(1, uint64(float64(scripts)*factor))
 	}
 	python := pythonWithBoltons(t)
 	y := &tally{rules: map[string]int{}}
