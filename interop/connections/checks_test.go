@@ -31,13 +31,13 @@ var checks = []check{
 	{"NonBlocking", nonBlocking, []limit{noReadDeadlines, ignoresDeadlines, readTimeoutEnds}, nonBlockingOtherwise},
 	{"deadline of another goroutine", deadlineOfAnother, []limit{noReadDeadlines, ignoresDeadlines, notWoken}, deadlineOfAnotherOtherwise},
 	{"deadlines before", deadlinesBefore, []limit{noReadDeadlines, ignoresDeadlines, deadlineEnds}, deadlinesBeforeOtherwise},
-	{"send timeout", sendTimeoutKeepsAll, []limit{noWriteDeadlines, ignoresDeadlines, writeTimeoutEnds, miscounts}, sendTimeoutOtherwise},
+	{"send timeout", sendTimeoutKeepsAll, []limit{noWriteDeadlines, ignoresDeadlines, writeTimeoutEnds, fullCount, miscounts}, sendTimeoutOtherwise},
 	{"half-close", halfClose, []limit{noCloseWrite}, noHalfClose},
 	{"CloseRead", closeRead, []limit{noCloseRead}, noHalfCloseRead},
 	{"the peer's end", peersEnd, []limit{otherEnd}, otherEndIsAnError},
 	{"Close", closeEndsAll, nil, nil},
 	{"Close ends receives", closeEndsReceives, []limit{ignoresDeadlines}, closeWaits},
-	{"Close ends sends", closeEndsSends, []limit{ignoresDeadlines, noWriteDeadlines}, closeEndsSendsOtherwise},
+	{"Close ends sends", closeEndsSends, []limit{ignoresDeadlines, noWriteDeadlines, writeNotWoken}, closeEndsSendsOtherwise},
 	{"getters", gettersDoNotWait, nil, nil},
 	{"broken off, met by a receive", brokenMetByReceive, []limit{unbreakable, breakIsEnd}, brokenOtherwise},
 	{"broken off, met by a send", brokenMetBySend, []limit{unbreakable, breakIsEnd}, brokenOtherwise},
@@ -86,6 +86,16 @@ func requireRecv(t *testing.T, s *bufsock.BufferedSocket, want string) {
 	})
 }
 
+// requireTimedOut is requireTimeout for a kind whose own error may hide it.
+func (k *kind) requireTimedOut(t *testing.T, err error) {
+	t.Helper()
+	if k.has(otherTimeout) {
+		require.Error(t, err)
+	} else {
+		requireTimeout(t, err)
+	}
+}
+
 func requireTimeout(t *testing.T, err error) {
 	t.Helper()
 	_, ok := errors.AsType[*bufsock.TimeoutError](err)
@@ -103,12 +113,18 @@ func requireRefusal(t *testing.T, err error) {
 // write writes data to conn in the background: some kinds wait for a reader.
 func write(t *testing.T, conn net.Conn, data string) {
 	t.Helper()
-	done := make(chan struct{})
-	t.Cleanup(func() { ended(moment, func() { <-done }) })
-	go func() {
-		defer close(done)
-		if _, err := conn.Write([]byte(data)); err != nil {
-			t.Errorf("the peer cannot write %q: %v", data, err)
+	written := make(chan error, 1)
+	t.Cleanup(func() {
+		select {
+		case err := <-written:
+			if err != nil {
+				t.Errorf("the peer cannot write %q: %v", data, err)
+			}
+		default: // the test has not waited for it
 		}
+	})
+	go func() {
+		_, err := conn.Write([]byte(data))
+		written <- err
 	}()
 }

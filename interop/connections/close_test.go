@@ -158,6 +158,11 @@ func closeEndsAll(t *testing.T, k *kind, l *link) {
 		require.NoError(t, err)
 	})
 	require.NoError(t, s.Buffer([]byte("unsent")))
+	rest := make(chan []byte, 1)
+	go func() {
+		p, _ := io.ReadAll(l.b)
+		rest <- p
+	}()
 	mustEnd(t, "Close", func() {
 		require.NoError(t, s.Close())
 		require.NoError(t, s.Close())
@@ -172,10 +177,7 @@ func closeEndsAll(t *testing.T, k *kind, l *link) {
 			require.True(t, ok, name)
 		})
 	}
-	mustEnd(t, "the peer's Read", func() {
-		rest, _ := io.ReadAll(l.b)
-		require.Empty(t, rest)
-	})
+	mustEnd(t, "the peer's Read", func() { require.Empty(t, <-rest) })
 }
 
 func afterClose(s *bufsock.BufferedSocket) map[string]func() error {

@@ -17,9 +17,9 @@ func deadlineOfAnother(t *testing.T, k *kind, l *link) {
 	time.AfterFunc(short, func() { _ = s.SetReadDeadline(time.Now()) })
 	mustEnd(t, "Read", func() {
 		_, err := s.Read(make([]byte, 1))
-		require.True(t, isTimeout(err), "%T: %v", err, err)
+		require.True(t, isTimeout(err) || k.has(otherTimeout), "%T: %v", err, err)
 		_, err = s.RecvSize(1)
-		requireTimeout(t, err)
+		k.requireTimedOut(t, err)
 	})
 	if k.has(readTimeoutEnds) {
 		require.NoError(t, s.SetReadDeadline(time.Time{}))
@@ -35,9 +35,12 @@ func deadlineOfAnother(t *testing.T, k *kind, l *link) {
 	require.NoError(t, s.SetReadDeadline(time.Time{}))
 	write(t, l.b, "half")
 	requireRecv(t, s, "half")
-	if k.has(noWriteDeadlines) {
+	switch {
+	case k.has(noWriteDeadlines):
 		require.Error(t, s.SetWriteDeadline(time.Now()))
 		return
+	case k.has(writeNotWoken):
+		return // TestLimits shows it
 	}
 	time.AfterFunc(moment, func() { _ = s.SetWriteDeadline(time.Now()) })
 	_, err := writeChunks(t, s, make([]byte, large))
@@ -108,6 +111,9 @@ func setBoth(t *testing.T, k *kind, conn net.Conn, deadline time.Time) {
 	require.NoError(t, conn.SetReadDeadline(deadline))
 	if !k.has(noWriteDeadlines) {
 		require.NoError(t, conn.SetWriteDeadline(deadline))
+	}
+	if time.Until(deadline) < 0 {
+		time.Sleep(short) // some kinds have a timer, which is to have run
 	}
 }
 

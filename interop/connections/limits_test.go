@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/bufsock/bufsock"
 	"github.com/stretchr/testify/require"
 )
 
@@ -25,12 +26,15 @@ const (
 	ignoresDeadlines  limit = "takes deadlines and does not keep them"
 	deadlineEnds      limit = "a deadline that passes ends the connection, also without a call"
 	notWoken          limit = "a deadline does not end a Read that has begun"
+	writeNotWoken     limit = "a deadline does not end a Write that has begun"
 	readTimeoutEnds   limit = "a Read that times out ends the connection"
 	writeTimeoutEnds  limit = "a Write that times out ends the connection"
+	fullCount         limit = "a Write that times out returns the full count"
 	miscounts         limit = "a Write that times out returns a wrong count"
 	closeLeavesReads  limit = "Close does not end a blocked Read"
 	closeLeavesWrites limit = "Close does not end a blocked Write"
 	otherEnd          limit = "the peer's end is an error other than io.EOF"
+	otherTimeout      limit = "a call that times out returns another error"
 	oddTimeout        limit = "its timeout error is no net.Error"
 	unbreakable       limit = "nothing can break it off"
 	breakIsEnd        limit = "broken off, it reports an end"
@@ -53,13 +57,16 @@ var probes = []struct {
 	{ignoresDeadlines, doesNotTimeOut, []limit{noReadDeadlines}},
 	{deadlineEnds, endsByDeadline, []limit{noReadDeadlines, ignoresDeadlines}},
 	{notWoken, isNotWoken, []limit{noReadDeadlines, ignoresDeadlines}},
+	{writeNotWoken, isWriteNotWoken, []limit{noWriteDeadlines, ignoresDeadlines}},
 	{readTimeoutEnds, endsByReadTimeout, []limit{noReadDeadlines, ignoresDeadlines}},
 	{writeTimeoutEnds, endsByWriteTimeout, []limit{noWriteDeadlines, ignoresDeadlines}},
+	{fullCount, countsAll, []limit{noWriteDeadlines, ignoresDeadlines}},
 	{miscounts, countsWrong, []limit{noWriteDeadlines, ignoresDeadlines, writeTimeoutEnds}},
 	{closeLeavesReads, leavesReads, nil},
 	{closeLeavesWrites, leavesWrites, nil},
 	{otherEnd, endsOtherwise, nil},
-	{oddTimeout, timesOutOddly, []limit{noReadDeadlines, ignoresDeadlines}},
+	{otherTimeout, timesOutOtherwise, []limit{noReadDeadlines, ignoresDeadlines}},
+	{oddTimeout, timesOutOddly, []limit{noReadDeadlines, ignoresDeadlines, otherTimeout}},
 	{unbreakable, cannotBreak, nil},
 	{breakIsEnd, endsWhenBroken, []limit{unbreakable}},
 	{forgetsBreak, forgetsTheBreak, []limit{unbreakable, breakIsEnd}},
@@ -156,6 +163,21 @@ func isNotWoken(t testing.TB, l *link, expected bool) bool {
 	return hangs(expected, func() { _, _ = l.a.Read(make([]byte, 1)) })
 }
 
+func isWriteNotWoken(_ testing.TB, l *link, expected bool) bool {
+	time.AfterFunc(moment, func() { _ = l.a.SetWriteDeadline(time.Now()) })
+	return hangs(expected, func() { writeToError(l.a) })
+}
+
+// writeToError writes until there is an error, and returns how many bytes the last
+// Write has counted.
+func writeToError(conn net.Conn) (last int) {
+	for data := make([]byte, chunk); ; {
+		if n, err := conn.Write(data); err != nil {
+			return n
+		}
+	}
+}
+
 func endsByReadTimeout(t testing.TB, l *link, _ bool) bool {
 	_ = timeOut(t, l)
 	if l.a.SetReadDeadline(time.Time{}) != nil {
@@ -234,6 +256,13 @@ func endsByWriteTimeout(t testing.TB, l *link, _ bool) bool {
 	return ends
 }
 
+func countsAll(t testing.TB, l *link, _ bool) bool {
+	require.NoError(t, l.a.SetWriteDeadline(time.Now().Add(moment)))
+	last := 0
+	mustEnd(t, "a Write with a deadline", func() { last = writeToError(l.a) })
+	return last == chunk
+}
+
 func countsWrong(t testing.TB, l *link, _ bool) bool {
 	_, wrong := writeOn(t, l)
 	return wrong
@@ -246,13 +275,7 @@ func leavesReads(_ testing.TB, l *link, expected bool) bool {
 
 func leavesWrites(_ testing.TB, l *link, expected bool) bool {
 	time.AfterFunc(moment, func() { _ = l.a.Close() })
-	return hangs(expected, func() {
-		for data := make([]byte, chunk); ; {
-			if _, err := l.a.Write(data); err != nil {
-				return
-			}
-		}
-	})
+	return hangs(expected, func() { writeToError(l.a) })
 }
 
 func endsOtherwise(t testing.TB, l *link, _ bool) bool {
@@ -268,6 +291,8 @@ func endsOtherwise(t testing.TB, l *link, _ bool) bool {
 	})
 	return err != io.EOF
 }
+
+func timesOutOtherwise(t testing.TB, l *link, _ bool) bool { return !isTimeout(timeOut(t, l)) }
 
 func timesOutOddly(t testing.TB, l *link, _ bool) bool {
 	e, ok := timeOut(t, l).(net.Error)
@@ -313,4 +338,11 @@ func isTimeout(err error) bool {
 		Timeout() bool
 	}](err)
 	return ok && e.Timeout() || errors.Is(err, os.ErrDeadlineExceeded)
+}
+
+// isDeadline reports whether err tells of a deadline of ours, as a timeout of the
+// kernel does not.
+func isDeadline(err error) bool {
+	_, ok := errors.AsType[*bufsock.TimeoutError](err)
+	return ok || errors.Is(err, os.ErrDeadlineExceeded)
 }
