@@ -23,16 +23,14 @@ import (
 	"net"
 	"net/url"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
-	"syscall"
 	"time"
 
 	"github.com/bufsock/bufsock"
+	"github.com/bufsock/bufsock/examples/internal/serve"
 )
 
 var (
@@ -59,31 +57,11 @@ func run() error {
 	if err != nil {
 		return err
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, func() {
-		stop() // a second signal ends the program at once
-		l.Close()
-		slog.Info("shutting down")
-	})
-	slog.Info("listening", "addr", l.Addr())
-	var requests sync.WaitGroup
-	defer requests.Wait()
-	for {
-		conn, err := l.Accept()
-		switch {
-		case err == nil:
-			requests.Go(func() { serve(ctx, conn) })
-		case errors.Is(err, net.ErrClosed):
-			return nil
-		default: // such as too many open files, which passes
-			slog.Error("cannot accept", "err", err)
-			time.Sleep(100 * time.Millisecond)
-		}
-	}
+	return serve.UntilSignal(l, 1000, answerRequest)
 }
 
-// serve answers the one request of a connection.
-func serve(ctx context.Context, conn net.Conn) {
+// answerRequest answers the one request of a connection.
+func answerRequest(ctx context.Context, conn net.Conn) {
 	// One deadline for the whole request, and a max size for header and form.
 	s := bufsock.NewBufferedSocket(conn, bufsock.WithTimeout(bufsock.NoTimeout), bufsock.WithMaxSize(64<<10))
 	defer s.Close()
