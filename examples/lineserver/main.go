@@ -11,6 +11,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"flag"
@@ -23,7 +24,7 @@ import (
 	"time"
 
 	"github.com/bufsock/bufsock"
-	"github.com/bufsock/bufsock/examples/internal/serve"
+	"github.com/bufsock/bufsock/examples/internal/accept"
 )
 
 func main() {
@@ -52,7 +53,7 @@ func run(srv *server, listen string, maxClients int) error {
 	if err != nil {
 		return err
 	}
-	return serve.UntilSignal(l, maxClients, srv.serve)
+	return accept.UntilSignal(l, maxClients, srv.serve)
 }
 
 // A server is what its clients share.
@@ -100,8 +101,8 @@ func (srv *server) answerLines(ctx context.Context, s *bufsock.BufferedSocket) (
 				return lines, err
 			}
 		}
-		if ctx.Err() != nil && s.Buffered() == 0 {
-			return lines, context.Cause(ctx)
+		if ctx.Err() != nil && bytes.IndexByte(s.RecvBuffer(), '\n') < 0 {
+			return lines, context.Cause(ctx) // also if more lines are on their way
 		}
 	}
 	return lines, nil

@@ -6,11 +6,12 @@ import (
 	"io"
 	"net"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"github.com/bufsock/bufsock/examples/internal/serve"
+	"github.com/bufsock/bufsock/examples/internal/accept"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -38,15 +39,15 @@ func TestServe(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				conn, client := newPair(t)
 				done := startServing(t.Context(), conn)
-				go func() {
-					for _, piece := range c.pieces {
-						if _, err := io.WriteString(client, piece); err != nil {
-							return
-						}
-						time.Sleep(3 * time.Second)
-					}
-				}()
 				start := time.Now()
+				var sending sync.WaitGroup
+				defer sending.Wait()
+				sending.Go(func() {
+					for i, piece := range c.pieces {
+						time.Sleep(time.Until(start.Add(time.Duration(i) * 3 * time.Second)))
+						_, _ = io.WriteString(client, piece) // fails once the server has hung up
+					}
+				})
 				got, err := io.ReadAll(client)
 				require.NoError(t, err)
 				assert.Equal(t, c.want, string(got))
@@ -77,14 +78,55 @@ func TestServeUntilCanceled(t *testing.T) {
 	})
 }
 
+// A client that never pauses cannot keep the program from ending.
+func TestServeUntilCanceledInAFlood(t *testing.T) {
+	cancel, ended, client := startTCP(t)
+	go func() {
+		for err := error(nil); err == nil; {
+			_, err = io.WriteString(client, strings.Repeat("get a\n", 1000))
+		}
+	}()
+	_, err := io.CopyN(io.Discard, client, 1<<20)
+	require.NoError(t, err)
+	cancel()
+	const enough = 64 << 20 // what was on its way, and answers to it
+	rest, err := io.ReadAll(io.LimitReader(client, enough))
+	require.NoError(t, err)
+	require.Less(t, len(rest), enough)
+	require.True(t, strings.HasSuffix(string(rest), "NONE\nBYE server is ending\n"))
+	client.Close()
+	require.NoError(t, <-ended)
+}
+
+// A client that waits for each answer gets it at once.
+func TestAnswersAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		conn, client := newPair(t)
+		done := startServing(t.Context(), conn)
+		start := time.Now()
+		for range 3 {
+			_, err := io.WriteString(client, "get a\n")
+			require.NoError(t, err)
+			answer := make([]byte, len("NONE\n"))
+			_, err = io.ReadFull(client, answer)
+			require.NoError(t, err)
+			require.Equal(t, "NONE\n", string(answer))
+		}
+		assert.Zero(t, time.Since(start))
+		client.Close()
+		<-done
+	})
+}
+
 // Answers to lines that came together go out together, but not without bound.
 func TestAnswersTogether(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		conn, client := newPair(t)
 		done := startServing(t.Context(), conn)
 		const lines = 10_000
+		value := strings.Repeat("x", 80)
 		go func() {
-			_, _ = io.WriteString(client, strings.Repeat("get a\n", lines)+"quit\n")
+			_, _ = io.WriteString(client, "set a "+value+"\n"+strings.Repeat("get a\n", lines)+"quit\n")
 		}()
 		b, total, reads := make([]byte, 1<<20), 0, 0
 		for {
@@ -94,11 +136,11 @@ func TestAnswersTogether(t *testing.T) {
 				require.Equal(t, io.EOF, err)
 				break
 			}
-			require.LessOrEqual(t, n, maxUnsent+len("NONE\n"))
+			require.LessOrEqual(t, n, maxUnsent+len("OK \n")+len(value))
 			reads++
 		}
-		assert.Equal(t, lines*len("NONE\n")+len("BYE\n"), total)
-		assert.Less(t, reads, 10)
+		assert.Equal(t, len("OK\n")+lines*len("OK \n"+value)+len("BYE\n"), total)
+		assert.Less(t, reads, 100)
 		client.Close()
 		<-done
 	})
@@ -106,24 +148,30 @@ func TestAnswersTogether(t *testing.T) {
 
 // Over TCP a client that is still sending gets the last answer.
 func TestLastAnswerArrives(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	cancel, ended, client := startTCP(t)
+	_, err := client.Write(make([]byte, 1<<20))
 	require.NoError(t, err)
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	ended := make(chan error, 1)
-	go func() { ended <- serve.Until(ctx, l, 10, newServer().serve) }()
-	client, err := net.Dial("tcp", l.Addr().String())
-	require.NoError(t, err)
-	defer client.Close()
-	require.NoError(t, client.SetDeadline(time.Now().Add(30*time.Second)))
-	_, err = client.Write(make([]byte, 1<<20))
-	require.NoError(t, err)
-	require.NoError(t, client.(*net.TCPConn).CloseWrite())
+	require.NoError(t, client.CloseWrite())
 	got, err := io.ReadAll(client)
 	require.NoError(t, err)
 	require.Equal(t, "ERR line too long\n", string(got))
 	cancel()
 	require.NoError(t, <-ended)
+}
+
+// startTCP starts the server, and connects a client that does not wait for ever.
+func startTCP(t *testing.T) (cancel context.CancelFunc, ended <-chan error, client *net.TCPConn) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	result := make(chan error, 1)
+	go func() { result <- accept.Until(ctx, l, 10, newServer().serve) }()
+	conn, err := net.Dial("tcp", l.Addr().String())
+	require.NoError(t, err)
+	t.Cleanup(func() { conn.Close() })
+	require.NoError(t, conn.SetDeadline(time.Now().Add(30*time.Second)))
+	return cancel, result, conn.(*net.TCPConn)
 }
 
 func newServer() *server {

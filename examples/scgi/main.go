@@ -30,7 +30,7 @@ import (
 	"time"
 
 	"github.com/bufsock/bufsock"
-	"github.com/bufsock/bufsock/examples/internal/serve"
+	"github.com/bufsock/bufsock/examples/internal/accept"
 )
 
 var (
@@ -57,11 +57,11 @@ func run() error {
 	if err != nil {
 		return err
 	}
-	return serve.UntilSignal(l, 1000, answerRequest)
+	return accept.UntilSignal(l, 1000, serve)
 }
 
-// answerRequest answers the one request of a connection.
-func answerRequest(ctx context.Context, conn net.Conn) {
+// serve answers the one request of a connection.
+func serve(ctx context.Context, conn net.Conn) {
 	// One deadline for the whole request, and a max size for header and form.
 	s := bufsock.NewBufferedSocket(conn, bufsock.WithTimeout(bufsock.NoTimeout), bufsock.WithMaxSize(64<<10))
 	defer s.Close()

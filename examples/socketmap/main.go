@@ -22,7 +22,7 @@ import (
 	"time"
 
 	"github.com/bufsock/bufsock"
-	"github.com/bufsock/bufsock/examples/internal/serve"
+	"github.com/bufsock/bufsock/examples/internal/accept"
 )
 
 func main() {
@@ -50,7 +50,7 @@ func run(listen, file string, maxReply int) error {
 	if err != nil {
 		return err
 	}
-	return serve.UntilSignal(l, 1000, func(ctx context.Context, conn net.Conn) {
+	return accept.UntilSignal(l, 1000, func(ctx context.Context, conn net.Conn) {
 		t.serve(ctx, bufsock.NewNetstringSocket(conn, bufsock.WithMaxSize(maxReply)))
 	})
 }

@@ -26,7 +26,7 @@ import (
 	"time"
 
 	"github.com/bufsock/bufsock"
-	"github.com/bufsock/bufsock/examples/internal/serve"
+	"github.com/bufsock/bufsock/examples/internal/accept"
 )
 
 func main() {
@@ -60,7 +60,7 @@ func run(r receiver, listen string, maxClients int) error {
 	if err != nil {
 		return err
 	}
-	return serve.UntilSignal(l, maxClients, r.serve)
+	return accept.UntilSignal(l, maxClients, r.serve)
 }
 
 // A receiver is where messages go, and how much of them.

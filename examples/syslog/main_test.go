@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"io"
 	"net"
 	"os"
@@ -12,7 +11,8 @@ import (
 	"time"
 
 	"github.com/bufsock/bufsock"
-	"github.com/bufsock/bufsock/examples/internal/serve"
+	"github.com/bufsock/bufsock/bufsocktest"
+	"github.com/bufsock/bufsock/examples/internal/accept"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -36,67 +36,86 @@ var streams = map[string]struct {
 	"the largest message":                    {"17 12345678901234567<13>123456789012345\n", "12345678901234567\n<13>123456789012345\n", 0},
 	"too long, counted":                      {"18 123456789012345678" + "5 hello", "hello\n", 1},
 	"too long, and has not come yet":         {"999999999 a", "", 1},
+	"a line that begins with a space":        {" 5 hello\n", " 5 hello\n", 0},
+	"a line too long, behind a count":        {"5 hello<13>1234567890123456\n5 world", "hello\nworld\n", 1},
 	"too long, a line":                       {"<13>1234567890123456\nhello\n", "hello\n", 1},
 	"the last line has no end":               {"5 hello<13>world", "hello\n<13>world\n", 0},
 	"the last counted message is cut":        {"5 hello5 wor", "hello\n", 0},
 	"nothing":                                {"", "", 0},
 }
 
-// The limits of the tests: a message of 20 bytes, with its head.
-func testReceiver(t *testing.T) receiver {
-	return receiver{dir: t.TempDir(), maxMessage: 20, maxFile: 1 << 20, idle: time.Minute, timeout: time.Minute}
-}
-
 func TestKeep(t *testing.T) {
 	for name, c := range streams {
-		for cut, size := range map[string]int{"whole": len(c.sent), "byte by byte": 1, "in pieces": 3} {
-			t.Run(name+", "+cut, func(t *testing.T) {
-				r := testReceiver(t)
-				file, err := os.Create(filepath.Join(r.dir, "log"))
-				require.NoError(t, err)
-				defer file.Close()
-				conn, peer := net.Pipe()
-				s := bufsock.NewBufferedSocket(conn, bufsock.WithMaxSize(r.maxMessage))
+		t.Run(name, func(t *testing.T) {
+			file := openLog(t)
+			bufsocktest.Run(t, []byte(c.sent), func(t *testing.T, conn net.Conn) {
+				require.NoError(t, file.Truncate(0))
+				r := receiver{maxFile: 1 << 20}
+				s := bufsock.NewBufferedSocket(conn, bufsock.WithMaxSize(maxMessage))
 				defer s.Close()
-				go func() {
-					defer peer.Close()
-					for rest := c.sent; rest != ""; {
-						piece := rest[:min(size, len(rest))]
-						rest = rest[len(piece):]
-						if _, err := io.WriteString(peer, piece); err != nil {
-							return
-						}
-					}
-				}()
 				kept, dropped, err := r.keep(s, file)
-				closed, ok := errors.AsType[*bufsock.ConnectionClosedError](err)
-				require.True(t, ok, "%v", err)
-				require.Equal(t, strings.HasSuffix(name, "cut") || strings.HasSuffix(name, "yet"), closed.Err == io.ErrUnexpectedEOF)
+				wantEnd := io.EOF
+				if strings.HasSuffix(name, "is cut") || strings.HasSuffix(name, "not come yet") {
+					wantEnd = io.ErrUnexpectedEOF
+				}
+				require.ErrorIs(t, err, wantEnd)
 				written, err := os.ReadFile(file.Name())
 				require.NoError(t, err)
-				assert.Equal(t, c.want, string(written))
-				assert.Equal(t, strings.Count(c.want, "\n"), kept)
-				assert.Equal(t, c.dropped, dropped)
+				require.Equal(t, c.want, string(written))
+				require.Equal(t, strings.Count(c.want, "\n"), kept)
+				require.Equal(t, c.dropped, dropped)
 			})
-		}
+		})
 	}
+}
+
+// What breaks off is not taken for a message that has ended.
+func TestKeepInterrupted(t *testing.T) {
+	stream := []byte("5 hello<13>world")
+	file := openLog(t)
+	bufsocktest.Interrupt(t, stream, bufsocktest.Reset, func(t *testing.T, conn net.Conn) {
+		require.NoError(t, file.Truncate(0))
+		r := receiver{maxFile: 1 << 20}
+		s := bufsock.NewBufferedSocket(conn)
+		defer s.Close()
+		_, _, err := r.keep(s, file)
+		require.NotErrorIs(t, err, io.EOF)
+		require.NotErrorIs(t, err, io.ErrUnexpectedEOF)
+		want := ""
+		if conn.(*bufsocktest.Player).Place() >= len("5 hello") {
+			want = "hello\n"
+		}
+		written, err := os.ReadFile(file.Name())
+		require.NoError(t, err)
+		require.Equal(t, want, string(written))
+	})
+}
+
+// maxMessage is the limit of the tests, with a count or a line end.
+const maxMessage = 20
+
+func openLog(t *testing.T) *os.File {
+	t.Helper()
+	file, err := os.OpenFile(filepath.Join(t.TempDir(), "log"), os.O_RDWR|os.O_APPEND|os.O_CREATE, 0o600)
+	require.NoError(t, err)
+	t.Cleanup(func() { file.Close() })
+	return file
 }
 
 // Each host has its file, and a program that is told to end keeps what came.
 func TestServe(t *testing.T) {
-	r := testReceiver(t)
-	r.maxFile = int64(len("hello\nworld\n"))
+	r := receiver{dir: t.TempDir(), maxMessage: len("5 hello"), maxFile: int64(len("hello\nworld\n")), idle: time.Hour, timeout: time.Hour}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	ended := make(chan error, 1)
-	go func() { ended <- serve.Until(ctx, l, 10, r.serve) }()
+	go func() { ended <- accept.Until(ctx, l, 10, r.serve) }()
 
 	conn, err := net.Dial("tcp", l.Addr().String())
 	require.NoError(t, err)
 	defer conn.Close()
-	_, err = io.WriteString(conn, "5 helloworld\n5 third")
+	_, err = io.WriteString(conn, "6 hello!5 helloworld\n\n")
 	require.NoError(t, err)
 	name := filepath.Join(r.dir, "127.0.0.1.log")
 	require.EventuallyWithT(t, func(t *assert.CollectT) {
@@ -105,5 +124,13 @@ func TestServe(t *testing.T) {
 		assert.Equal(t, "hello\nworld\n", string(written))
 	}, 30*time.Second, 10*time.Millisecond)
 	cancel()
-	require.NoError(t, <-ended, "with a client that neither sends nor ends")
+	select {
+	case err := <-ended:
+		require.NoError(t, err)
+	case <-time.After(30 * time.Second):
+		t.Fatal("waits for a client that neither sends nor ends")
+	}
+	written, err := os.ReadFile(name)
+	require.NoError(t, err)
+	require.Equal(t, "hello\nworld\n", string(written), "no more than the largest file")
 }

@@ -1,7 +1,7 @@
-// Package serve is what the servers among the examples share: the loop that
+// Package accept is what the servers among the examples share: the loop that
 // accepts connections, and how a program ends. It knows nothing of bufsock.
 // Who copies an example copies this file, too.
-package serve
+package accept
 
 import (
 	"context"
