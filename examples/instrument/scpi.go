@@ -32,10 +32,9 @@ func (i *instrument) ask(query string) (answer, error) {
 	if i.owes {
 		return answer{}, errOwes
 	}
-	if _, err := i.s.Send([]byte(query + "\n")); err != nil {
+	if err := i.s.Buffer([]byte(query + "\n")); err != nil {
 		return answer{}, err
 	}
-	i.owes = true
 	return i.receive()
 }
 
@@ -45,7 +44,8 @@ func (i *instrument) tell(command string) (trouble string, err error) {
 	if i.owes {
 		return "", errOwes
 	}
-	// In one write: some instruments take what one read returns for a message.
+	// It goes out with the query, in one write: some instruments take what one
+	// read returns for a message.
 	if err := i.s.Buffer([]byte(command + "\n")); err != nil {
 		return "", err
 	}
@@ -53,10 +53,11 @@ func (i *instrument) tell(command string) (trouble string, err error) {
 	return a.text, err
 }
 
-// receive returns the answer that is to come. A timeout takes nothing of it, and
-// the next receive goes on; other errors leave nothing to go on with.
+// receive sends what is to be sent and returns the answer to it. A timeout takes
+// nothing of either, and the next receive goes on; other errors leave nothing to
+// go on with.
 func (i *instrument) receive() (a answer, err error) {
-	err = i.s.RecvFunc(a.read)
+	err = i.s.RecvFunc(a.read, bufsock.WithFlush())
 	i.owes = err != nil
 	return a, err
 }
