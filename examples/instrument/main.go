@@ -17,6 +17,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -59,7 +60,7 @@ func run(s *session, addr, out string, timeout time.Duration, maxBlock int) (err
 		return errors.New("expected commands")
 	}
 	if out != "" {
-		file, err := os.Create(out)
+		file, err := os.Create(filepath.Clean(out))
 		if err != nil {
 			return err
 		}

@@ -71,7 +71,7 @@ func (srv *server) serve(ctx context.Context, conn net.Conn) {
 	log := slog.With("client", conn.RemoteAddr())
 	lines, err := srv.answerLines(ctx, s)
 	if parting := farewell(err); parting != "" {
-		s.Buffer([]byte(parting)) // fails if the connection has, and so does Shutdown
+		_ = s.Buffer([]byte(parting)) // fails if the connection has, and so does Shutdown
 	}
 	// Shutdown sends what is buffered and waits for the client's end; Close
 	// could take the last answer away from a client that is still sending.

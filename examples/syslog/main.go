@@ -90,7 +90,7 @@ func (r receiver) serve(ctx context.Context, conn net.Conn) {
 	// The name is the sender's address, not one that it gives itself. Several
 	// connections of a host may write: each line is one write, at the end.
 	name := filepath.Join(r.dir, strings.NewReplacer(":", "_", "%", "_").Replace(host)+".log")
-	file, err := os.OpenFile(name, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o640)
+	file, err := os.OpenFile(name, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
 	if err != nil {
 		log.Error("nothing kept", "err", err)
 		return

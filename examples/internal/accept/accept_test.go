@@ -1,4 +1,4 @@
-package accept
+package accept_test
 
 import (
 	"context"
@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/bufsock/bufsock/examples/internal/accept"
 	"github.com/stretchr/testify/require"
 )
 
@@ -52,12 +53,12 @@ func (p *pipes) dial(t *testing.T) net.Conn {
 	return ours
 }
 
-// start runs Until, which returns the error that is sent.
+// start runs accept.Until, which returns the error that is sent.
 func start(t *testing.T, l net.Listener, limit int, serve func(context.Context, net.Conn)) (context.CancelFunc, <-chan error) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
-	go func() { ended <- Until(ctx, l, limit, serve) }()
+	go func() { ended <- accept.Until(ctx, l, limit, serve) }()
 	return cancel, ended
 }
 
