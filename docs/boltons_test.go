@@ -60,19 +60,32 @@ var (
 func readSnippets(t *testing.T) []snippet {
 	t.Helper()
 	blocks := codeBlock.FindAllStringSubmatch(read(t, "boltons.md"), -1)
-	examples := exampleBody.FindAllStringSubmatch(read(t, "snippets_test.go"), -1)
+	examples := readExamples(t, "snippets_test.go")
 	require.Len(t, examples, len(servers), "examples with a line // snippet:")
 	require.Len(t, blocks, 2*len(examples), "code blocks, two for each example")
 	var snippets []snippet
 	for i, example := range examples {
 		python, golang := blocks[2*i], blocks[2*i+1]
-		require.Equal(t, example[1], example[2], "the name of an example and of its snippet")
 		require.Equal(t, []string{"python", "go"}, []string{python[1], golang[1]}, "languages of pair %d", i+1)
-		code := strings.ReplaceAll("\n"+example[3], "\n\t", "\n")[1:]
-		require.Equal(t, code, golang[2], "Go block %d of boltons.md (actual) is not Example_%s (expected)", i+1, example[1])
-		snippets = append(snippets, snippet{example[1], python[2], output(code)})
+		require.Equal(t, example.code, golang[2], "Go block %d of boltons.md (actual) is not Example_%s (expected)", i+1, example.name)
+		snippets = append(snippets, snippet{example.name, python[2], output(example.code)})
 	}
 	return snippets
+}
+
+// An example is what a page shows of a function Example_name.
+type example struct{ name, code string }
+
+// readExamples returns the examples of a file that have a snippet line.
+func readExamples(t *testing.T, file string) []example {
+	t.Helper()
+	var examples []example
+	for _, found := range exampleBody.FindAllStringSubmatch(read(t, file), -1) {
+		require.Equal(t, found[1], found[2], "the name of an example and of its snippet")
+		code := strings.ReplaceAll("\n"+found[3], "\n\t", "\n")[1:]
+		examples = append(examples, example{found[1], code})
+	}
+	return examples
 }
 
 // output returns what an example prints, as snippet.prints.
@@ -201,7 +214,7 @@ func TestNames(t *testing.T) {
 	require.NoError(t, err, "%s", &stderr)
 
 	var onPage []string
-	for _, row := range readRows(t) {
+	for _, row := range readRows(t, "boltons.md") {
 		if row.section == "Every name" {
 			for _, name := range row.code(0) {
 				onPage = append(onPage, row.heading+"\t"+name)
@@ -223,7 +236,7 @@ var goName = regexp.MustCompile(`(?:^|[^.\w"])([A-Z]\w*)`)
 func TestGoNames(t *testing.T) {
 	exported := exportedNames(t)
 	found := 0
-	for _, row := range readRows(t) {
+	for _, row := range readRows(t, "boltons.md") {
 		for _, code := range row.code(len(row.cells) - 1) {
 			for _, name := range goName.FindAllStringSubmatch(code, -1) {
 				found++
@@ -234,7 +247,7 @@ func TestGoNames(t *testing.T) {
 	require.Greater(t, found, 100, "names in the tables")
 }
 
-// A row is a line of a table of the page, below the line of its titles.
+// A row is a line of a table of a page, below the line of its titles.
 type row struct {
 	section, heading string // the last of the second and of any level
 	cells            []string
@@ -251,12 +264,12 @@ func (r row) code(cell int) []string {
 	return found
 }
 
-func readRows(t *testing.T) []row {
+func readRows(t *testing.T, page string) []row {
 	t.Helper()
 	var rows []row
 	var section, heading string
 	inTable := false
-	for line := range strings.Lines(codeBlock.ReplaceAllString(read(t, "boltons.md"), "")) {
+	for line := range strings.Lines(codeBlock.ReplaceAllString(read(t, page), "")) {
 		line = strings.TrimSpace(line)
 		if title, found := strings.CutPrefix(line, "## "); found {
 			section = title

@@ -42,6 +42,9 @@ type server struct {
 func startServer(name string) (*server, error) {
 	turns, ok := servers[name]
 	if !ok {
+		turns, ok = guideServers[name]
+	}
+	if !ok {
 		return nil, fmt.Errorf("there is no server %q", name)
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")

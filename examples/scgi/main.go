@@ -23,16 +23,14 @@ import (
 	"net"
 	"net/url"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
-	"syscall"
 	"time"
 
 	"github.com/bufsock/bufsock"
+	"github.com/bufsock/bufsock/examples/internal/accept"
 )
 
 var (
@@ -59,27 +57,7 @@ func run() error {
 	if err != nil {
 		return err
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, func() {
-		stop() // a second signal ends the program at once
-		l.Close()
-		slog.Info("shutting down")
-	})
-	slog.Info("listening", "addr", l.Addr())
-	var requests sync.WaitGroup
-	defer requests.Wait()
-	for {
-		conn, err := l.Accept()
-		switch {
-		case err == nil:
-			requests.Go(func() { serve(ctx, conn) })
-		case errors.Is(err, net.ErrClosed):
-			return nil
-		default: // such as too many open files, which passes
-			slog.Error("cannot accept", "err", err)
-			time.Sleep(100 * time.Millisecond)
-		}
-	}
+	return accept.UntilSignal(l, 1000, serve)
 }
 
 // serve answers the one request of a connection.

@@ -12,19 +12,17 @@ package main
 import (
 	"bytes"
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"log/slog"
 	"net"
 	"os"
-	"os/signal"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/bufsock/bufsock"
+	"github.com/bufsock/bufsock/examples/internal/accept"
 )
 
 func main() {
@@ -52,27 +50,9 @@ func run(listen, file string, maxReply int) error {
 	if err != nil {
 		return err
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, func() {
-		stop() // a second signal ends the program at once
-		l.Close()
-		slog.Info("shutting down")
+	return accept.UntilSignal(l, 1000, func(ctx context.Context, conn net.Conn) {
+		t.serve(ctx, bufsock.NewNetstringSocket(conn, bufsock.WithMaxSize(maxReply)))
 	})
-	slog.Info("listening", "addr", l.Addr())
-	var clients sync.WaitGroup
-	defer clients.Wait()
-	for {
-		conn, err := l.Accept()
-		switch {
-		case err == nil:
-			clients.Go(func() { t.serve(ctx, bufsock.NewNetstringSocket(conn, bufsock.WithMaxSize(maxReply))) })
-		case errors.Is(err, net.ErrClosed):
-			return nil
-		default: // such as too many open files, which passes
-			slog.Error("cannot accept", "err", err)
-			time.Sleep(100 * time.Millisecond)
-		}
-	}
 }
 
 // serve answers requests, of at most 4 KiB, until the client hangs up or ctx
