@@ -85,7 +85,7 @@ func (s *BufferedSocket) recvSplit(r *request, split bufio.SplitFunc) (msg []byt
 	}
 	c.startClock() // split may take its time
 	var t token
-	t.await(c, split)
+	t.await(c, split, false)
 	return t.msg, t.final, t.err
 }
 
@@ -105,7 +105,7 @@ func (s *BufferedSocket) splitAtHand(r *request, split bufio.SplitFunc) (msg []b
 	if t.next(s, r, split, false); !t.done() {
 		c = s.newCall(r, &s.recv)
 		c.takeOver(begun)
-		t.await(c, split)
+		t.await(c, split, true)
 	}
 	return t.msg, t.final, t.err
 }
@@ -121,12 +121,16 @@ type token struct {
 
 func (t *token) done() bool { return t.found || t.err != nil }
 
-// await waits for a token.
-func (t *token) await(c *call, split bufio.SplitFunc) {
+// await waits for a token. If split has seen what is buffered, it is not asked
+// again before there is more.
+func (t *token) await(c *call, split bufio.SplitFunc, seen bool) {
 	t.msg = c.dst
 	err := error(io.EOF)
 	for !c.s.splitEnded {
-		if t.next(c.s, &c.request, split, false); t.done() {
+		if !seen {
+			t.next(c.s, &c.request, split, false)
+		}
+		if seen = false; t.done() {
 			return
 		}
 		if n := c.h.data.len(); n > 0 && n >= c.limit() {
