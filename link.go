@@ -113,9 +113,6 @@ func (c *call) heard(n int, err error) error {
 	l := c.l
 	switch {
 	case n > 0:
-		if f := l.failure.Load(); f != nil && f.told {
-			l.failure.CompareAndSwap(f, nil)
-		}
 		l.next = err
 		return nil
 	case err == io.EOF || err == io.ErrUnexpectedEOF || errors.Is(err, net.ErrClosed):
@@ -124,6 +121,14 @@ func (c *call) heard(n int, err error) error {
 		l.failure.Store(&failure{err, true})
 	}
 	return err
+}
+
+// goesOn notes that bytes have come: a failure that a receive has reported is
+// none then.
+func (l *link) goesOn() {
+	if f := l.failure.Load(); f != nil && f.told {
+		l.failure.CompareAndSwap(f, nil)
+	}
 }
 
 // heardEnd returns what the end of the stream stands for: err, unless it stands

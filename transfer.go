@@ -48,6 +48,9 @@ func (c *call) poll() error {
 		switch {
 		case c.moved > 0:
 			c.total = plus(c.total, c.moved)
+			if !c.h.sends {
+				c.l.goesOn()
+			}
 			return nil
 		case c.failed != nil:
 			return c.judge(c.failed)
@@ -178,6 +181,9 @@ func (c *call) result(n, size int, err error) (int, error) {
 		return 0, errors.New("bufsock: " + c.op + ": the connection returned an impossible count")
 	}
 	c.total = plus(c.total, n)
+	if n > 0 && !c.h.sends {
+		c.l.goesOn()
+	}
 	if e := c.goOn(); e != nil && (e == errClosed || err != nil) {
 		return n, e
 	}
