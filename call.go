@@ -287,6 +287,9 @@ func (c *call) explain(err error, w want) error {
 	return err
 }
 
+// explainUntil is explain for a wait for a delimiter.
+func (c *call) explainUntil(err error, delim []byte) error { return c.explain(err, wantDelim(delim)) }
+
 // explainConn is explain for the methods of net.Conn, which return errors of
 // the connection as they are.
 func (c *call) explainConn(err error) error {

@@ -81,16 +81,26 @@ func (ns *NetstringSocket) Shutdown(opts ...Option) error { return ns.s.Shutdown
 // too long can be read with a larger max size, or skipped with
 // [NetstringSocket.DiscardNetstring].
 func (ns *NetstringSocket) ReadNetstring(opts ...Option) ([]byte, error) {
-	r := request{op: "ReadNetstring"}
-	if err := r.prepare(ns.s, opts, optMessage|optMaxSize); err != nil {
-		return r.dst, err
-	}
-	return ns.read(&r)
+	return ns.read("ReadNetstring", opts)
 }
 
-func (ns *NetstringSocket) read(r *request) ([]byte, error) {
+func (ns *NetstringSocket) read(op string, opts []Option) ([]byte, error) {
+	payload, c, err := ns.atHand(op, opts)
+	if c != nil {
+		return ns.recv(c)
+	}
+	return payload, err
+}
+
+// atHand returns the payload of a frame that is buffered, or a call to wait for
+// it with.
+func (ns *NetstringSocket) atHand(op string, opts []Option) ([]byte, *call, error) {
+	r := request{op: op}
+	if err := r.prepare(ns.s, opts, optMessage|optMaxSize); err != nil {
+		return r.dst, nil, err
+	}
 	h := &ns.s.recv
-	f := frame{op: r.op, max: r.limit(), limit: r.limit()}
+	f := frame{op: op, max: r.limit(), limit: r.limit()}
 	h.mu.Lock()
 	if h.isIdle() && ns.pending == 0 && f.parse(h.data.bytes()) {
 		msg := r.dst
@@ -99,33 +109,41 @@ func (ns *NetstringSocket) read(r *request) ([]byte, error) {
 			h.data.consume(f.header + f.size + 1)
 		}
 		h.unlock()
-		return msg, f.err
+		return msg, nil, f.err
 	}
 	h.mu.Unlock()
-	return ns.await(r)
+	return nil, ns.s.newCall(&r, h), nil
 }
 
-func (ns *NetstringSocket) await(r *request) ([]byte, error) {
-	c, err := ns.s.receive(r)
+func (ns *NetstringSocket) recv(c *call) ([]byte, error) {
 	defer c.end()
-	if err == nil && ns.isPending() {
-		_, err = ns.discardPending(c)
-	}
-	f := frame{op: r.op, max: r.limit(), limit: r.limit()}
-	for err == nil && !f.parse(c.h.data.bytes()) {
-		if f.header > 0 {
-			err = ns.awaitPayload(c, &f)
-			break
-		}
-		err = c.fill()
-	}
+	f := frame{op: c.op, max: c.limit(), limit: c.limit()}
+	err := c.enter()
 	if err == nil {
-		err = f.err
+		err = ns.await(c, &f)
 	}
 	if err != nil {
-		return r.dst, ns.explain(c, err)
+		return c.dst, ns.explain(c, err)
 	}
 	return c.takePart(f.header, f.size, f.header+f.size+1), nil
+}
+
+// await waits for a frame, behind the rest of one that is to be dropped.
+func (ns *NetstringSocket) await(c *call, f *frame) error {
+	if ns.isPending() {
+		if _, err := ns.discardPending(c); err != nil {
+			return err
+		}
+	}
+	for !f.parse(c.h.data.bytes()) {
+		if f.header > 0 {
+			return ns.awaitPayload(c, f)
+		}
+		if err := c.fill(); err != nil {
+			return err
+		}
+	}
+	return f.err
 }
 
 // awaitPayload waits for the rest of a frame whose header is there.
@@ -138,7 +156,7 @@ func (ns *NetstringSocket) awaitPayload(c *call, f *frame) error {
 		return err
 	}
 	f.check(c.h.data.bytes()[end], c.h.size())
-	return nil
+	return f.err
 }
 
 // DiscardNetstring drops a netstring, of whatever size, in bounded memory, and
@@ -227,8 +245,8 @@ func (ns *NetstringSocket) explain(c *call, err error) error {
 // as an error, once, and ends the loop. Ranging again goes on where it stopped.
 func (ns *NetstringSocket) Messages(opts ...Option) iter.Seq2[[]byte, error] {
 	opts = slices.Clone(opts)
-	return ns.s.iterate("Messages", opts, optMessage|optMaxSize, func(r *request) ([]byte, bool, error) {
-		payload, err := ns.read(r)
+	return iterate(func() ([]byte, bool, error) {
+		payload, err := ns.read("Messages", opts)
 		return payload, false, err
 	})
 }

@@ -62,23 +62,33 @@ func (s *BufferedSocket) Recv(size int, opts ...Option) ([]byte, error) {
 // read straight into dst if it has room. A call that fails has consumed
 // nothing: what has come is in the receive buffer, and the same call goes on.
 func (s *BufferedSocket) RecvSize(size int, opts ...Option) ([]byte, error) {
+	msg, c, err := s.sizeAtHand(size, opts)
+	if c != nil {
+		return c.recvSize(size, size)
+	}
+	return msg, err
+}
+
+// sizeAtHand returns a message that is buffered, or a call to wait for it with.
+func (s *BufferedSocket) sizeAtHand(size int, opts []Option) ([]byte, *call, error) {
 	r := request{op: "RecvSize"}
 	if err := r.prepareSize(s, size, opts, optMessage|optMaxSize); err != nil {
-		return r.dst, err
+		return r.dst, nil, err
 	}
 	h := &s.recv
 	if size == 0 {
-		return r.empty(h)
+		msg, err := r.empty(h)
+		return msg, nil, err
 	}
 	h.mu.Lock()
 	if h.isIdle() && h.data.len() >= size && size <= r.limit() {
 		msg := r.deliver(h.data.bytes()[:size])
 		h.data.consume(size)
 		h.unlock()
-		return msg, nil
+		return msg, nil, nil
 	}
 	h.mu.Unlock()
-	return s.awaitSize(&r, size, size)
+	return nil, s.newCall(&r, h), nil
 }
 
 // Peek returns a copy of the next size bytes and consumes nothing. The max size
@@ -99,27 +109,33 @@ func (s *BufferedSocket) Peek(size int, opts ...Option) ([]byte, error) {
 	if size == 0 {
 		return r.empty(&s.recv)
 	}
-	return s.awaitSize(&r, size, 0)
+	return s.newCall(&r, &s.recv).recvSize(size, 0)
 }
 
-// awaitSize returns the first size bytes and consumes n, which is all of them
-// or none.
-func (s *BufferedSocket) awaitSize(r *request, size, n int) ([]byte, error) {
-	c, err := s.receive(r)
+// recvSize returns the first size bytes and consumes n, which is all of them or
+// none.
+func (c *call) recvSize(size, n int) ([]byte, error) {
 	defer c.end()
-	if err == nil && size > c.limit() {
-		return r.dst, c.tooLong(nil)
-	}
-	if err == nil && n > 0 {
-		err = c.readDirect(0, size)
-	}
+	err := c.enter()
 	if err == nil {
-		err = c.await(size - c.h.direct.len())
+		err = c.awaitSize(size, n)
 	}
 	if err != nil {
-		return r.dst, c.explain(err, want{kind: wantSize, size: size})
+		return c.dst, c.explain(err, want{kind: wantSize, size: size})
 	}
 	return c.take(size, n), nil
+}
+
+func (c *call) awaitSize(size, n int) error {
+	if size > c.limit() {
+		return c.tooLong(nil)
+	}
+	if n > 0 {
+		if err := c.readDirect(0, size); err != nil {
+			return err
+		}
+	}
+	return c.await(size - c.h.direct.len())
 }
 
 // RecvUntil returns the bytes before the next delimiter and consumes both. With
@@ -132,16 +148,21 @@ func (s *BufferedSocket) awaitSize(r *request, size, n int) ([]byte, error) {
 // and [AppendTo]. A call that fails has consumed nothing, and the same call
 // goes on with the search where it was.
 func (s *BufferedSocket) RecvUntil(delim []byte, opts ...Option) ([]byte, error) {
-	r := request{op: "RecvUntil"}
-	if err := r.prepare(s, opts, optMessage|optMaxSize|optDelimiter); err != nil {
-		return r.dst, err
+	msg, c, err := s.untilAtHand("RecvUntil", delim, opts)
+	if c != nil {
+		return c.recvUntil(delim)
 	}
-	return s.recvUntil(&r, delim)
+	return msg, err
 }
 
-func (s *BufferedSocket) recvUntil(r *request, delim []byte) ([]byte, error) {
+// untilAtHand returns a message that is buffered, or a call to wait for it with.
+func (s *BufferedSocket) untilAtHand(op string, delim []byte, opts []Option) ([]byte, *call, error) {
+	r := request{op: op}
+	if err := r.prepare(s, opts, optMessage|optMaxSize|optDelimiter); err != nil {
+		return r.dst, nil, err
+	}
 	if len(delim) == 0 {
-		return r.dst, invalid(r.op, "empty delimiter")
+		return r.dst, nil, invalid(op, "empty delimiter")
 	}
 	h := &s.recv
 	h.mu.Lock()
@@ -159,22 +180,22 @@ func (s *BufferedSocket) recvUntil(r *request, delim []byte) ([]byte, error) {
 				h.tidy()
 			}
 			h.mu.Unlock()
-			return msg, nil
+			return msg, nil, nil
 		}
 	}
 	h.mu.Unlock()
-	return s.awaitUntil(r, delim)
+	return nil, s.newCall(&r, h), nil
 }
 
-func (s *BufferedSocket) awaitUntil(r *request, delim []byte) ([]byte, error) {
-	c, err := s.receive(r)
+func (c *call) recvUntil(delim []byte) ([]byte, error) {
 	defer c.end()
 	i := 0
+	err := c.enter()
 	if err == nil {
 		i, err = c.awaitDelimiter(0, delim)
 	}
 	if err != nil {
-		return r.dst, c.explain(err, wantDelim(delim))
+		return c.dst, c.explainUntil(err, delim)
 	}
 	return c.takeMessage(i, len(delim)), nil
 }
@@ -314,23 +335,21 @@ func (c *call) explainDiscard(n int, err error, w want) error {
 // call DiscardUntil first.
 func (s *BufferedSocket) Messages(delim []byte, opts ...Option) iter.Seq2[[]byte, error] {
 	delim, opts = bytes.Clone(delim), slices.Clone(opts)
-	return s.iterate("Messages", opts, optMessage|optMaxSize|optDelimiter, func(r *request) ([]byte, bool, error) {
-		msg, err := s.recvUntil(r, delim)
+	return iterate(func() ([]byte, bool, error) {
+		msg, c, err := s.untilAtHand("Messages", delim, opts)
+		if c != nil {
+			msg, err = c.recvUntil(delim)
+		}
 		return msg, false, err
 	})
 }
 
 // iterate yields what receive returns until it says that there is no more, or
 // there is an error or a clean end.
-func (s *BufferedSocket) iterate(op string, opts []Option, accept optionKind, receive func(*request) (msg []byte, final bool, err error)) iter.Seq2[[]byte, error] {
+func iterate(receive func() (msg []byte, final bool, err error)) iter.Seq2[[]byte, error] {
 	return func(yield func([]byte, error) bool) {
 		for {
-			r := request{op: op}
-			err := r.prepare(s, opts, accept)
-			msg, final := r.dst, false
-			if err == nil {
-				msg, final, err = receive(&r)
-			}
+			msg, final, err := receive()
 			if isCleanEnd(err) || err == bufio.ErrFinalToken || !yield(msg, err) || err != nil || final {
 				return
 			}

@@ -6,30 +6,44 @@ import (
 	"slices"
 )
 
-// awaitDelimiter returns where the first delimiter begins behind the place at, once it
-// has come. It must end within the first limit bytes.
+// awaitDelimiter returns where the first delimiter begins behind the place at,
+// once it has come. It must end within the first limit bytes.
 func (c *call) awaitDelimiter(at int, delim []byte) (int, error) {
-	h, limit := c.h, c.limit()
-	from := h.data.resume(at, delim)
+	from := c.h.data.resume(at, delim)
 	for {
-		data := h.data.head(limit)
-		start := min(from, len(data))
-		if i := bytes.Index(data[start:], delim); i >= 0 {
-			return start + i, nil
+		i, err := c.findDelimiter(at, from, delim)
+		if i >= 0 {
+			return i, nil
 		}
-		from = max(from, len(data)-len(delim)+1)
-		var err error
-		if canStillEnd(data[min(at, len(data)):], delim, limit-at) {
+		from = max(from, min(c.h.data.len(), c.limit())-len(delim)+1)
+		if err == nil {
 			err = c.fill()
-		} else {
-			err = c.tooLong(bytes.Clone(delim))
 		}
 		if err != nil {
-			if h.data.suspend(searchOne, at, from) {
-				h.data.key = append(h.data.key, delim...)
-			}
+			c.suspend(at, from, delim)
 			return 0, err
 		}
+	}
+}
+
+// findDelimiter returns where the first delimiter begins at from or behind it,
+// or -1, and an error if there cannot be one.
+func (c *call) findDelimiter(at, from int, delim []byte) (int, error) {
+	limit := c.limit()
+	data := c.h.data.head(limit)
+	start := min(from, len(data))
+	if i := bytes.Index(data[start:], delim); i >= 0 {
+		return start + i, nil
+	}
+	if !canStillEnd(data[min(at, len(data)):], delim, limit-at) {
+		return -1, c.tooLong(bytes.Clone(delim))
+	}
+	return -1, nil
+}
+
+func (c *call) suspend(at, from int, delim []byte) {
+	if b := c.h.data; b.suspend(searchOne, at, from) {
+		b.key = append(b.key, delim...)
 	}
 }
 

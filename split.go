@@ -38,14 +38,7 @@ import (
 // [WithContext], [WithMaxSize], [WithFlush] and [AppendTo]. A call that fails
 // has consumed nothing.
 func (s *BufferedSocket) RecvSplit(split bufio.SplitFunc, opts ...Option) ([]byte, error) {
-	r := request{op: "RecvSplit"}
-	if err := r.prepare(s, opts, optMessage|optMaxSize); err != nil {
-		return r.dst, err
-	}
-	if split == nil {
-		return r.dst, invalid(r.op, "nil split function")
-	}
-	msg, _, err := s.recvSplit(&r, split)
+	msg, _, err := s.recvSplit("RecvSplit", split, opts)
 	return msg, err
 }
 
@@ -59,25 +52,27 @@ func (s *BufferedSocket) RecvSplit(split bufio.SplitFunc, opts ...Option) ([]byt
 // an error, once, and ends the loop. Ranging again goes on where it stopped.
 func (s *BufferedSocket) Tokens(split bufio.SplitFunc, opts ...Option) iter.Seq2[[]byte, error] {
 	opts = slices.Clone(opts)
-	return s.iterate("Tokens", opts, optMessage|optMaxSize, func(r *request) ([]byte, bool, error) {
-		if split == nil {
-			return r.dst, false, invalid(r.op, "nil split function")
-		}
-		return s.recvSplit(r, split)
-	})
+	return iterate(func() ([]byte, bool, error) { return s.recvSplit("Tokens", split, opts) })
 }
 
 // recvSplit returns a token, and whether split has called it the final one.
-func (s *BufferedSocket) recvSplit(r *request, split bufio.SplitFunc) (msg []byte, final bool, err error) {
+func (s *BufferedSocket) recvSplit(op string, split bufio.SplitFunc, opts []Option) (msg []byte, final bool, err error) {
+	r := request{op: op}
+	if err := r.prepare(s, opts, optMessage|optMaxSize); err != nil {
+		return r.dst, false, err
+	}
+	if split == nil {
+		return r.dst, false, invalid(op, "nil split function")
+	}
 	h := &s.recv
 	h.mu.Lock()
 	if h.isIdle() && h.data.len() > 0 && !s.splitEnded {
 		h.busy = true
 		h.mu.Unlock()
-		return s.splitAtHand(r, split)
+		return s.splitAtHand(&r, split)
 	}
 	h.mu.Unlock()
-	c, err := s.receive(r)
+	c, err := s.receive(&r)
 	defer c.end()
 	if err != nil {
 		return r.dst, false, c.explain(err, want{kind: wantToken})
