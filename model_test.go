@@ -469,7 +469,11 @@ func withDeadline(s *bufsock.BufferedSocket, set func(time.Time) error, patience
 		return err
 	}
 	err := f()
-	if e := set(time.Time{}); err == nil {
+	e := set(time.Time{})
+	for errors.Is(e, os.ErrNoDeadline) { // else it would end the next call
+		e = set(time.Time{})
+	}
+	if err == nil {
 		err = e
 	}
 	return err
