@@ -62,8 +62,9 @@ func randomFaults(r *rand.Rand, conn net.Conn) *faultyConn {
 	}
 	f.Delays /= 5
 	if r.IntN(4) == 0 {
-		// A timeout that no deadline explains must at least say what it is.
+		// A timeout that no deadline of the call explains must say what it is.
 		f.OddTimeouts, f.EarlyTimeouts, f.ErrorsWithData = 1, 0, 0
+		f.LateDeadlines, f.IgnoredDeadlines, f.RefusedDeadlines = 0, 0, 0
 	}
 	if r.IntN(3) == 0 {
 		final := finalFaults(&f)

@@ -32,7 +32,7 @@ func kind(err error) string {
 	case errors.Is(err, bufsock.ErrBroken):
 		return "broken"
 	case errors.Is(err, context.Canceled), errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, os.ErrNoDeadline),
-		errors.Is(err, bufsocktest.ErrPassing), err == io.ErrNoProgress, err == io.ErrShortWrite:
+		errors.Is(err, bufsocktest.ErrPassing), err == io.ErrNoProgress, err == io.ErrShortWrite, isOddTimeout(err):
 		return "later"
 	case errors.Is(err, errGone):
 		return "reset"
@@ -52,6 +52,14 @@ func kind(err error) string {
 		return "no comma"
 	}
 	return err.Error()
+}
+
+// isOddTimeout reports whether err is a timeout that matches nothing, as the
+// methods of net.Conn return it.
+func isOddTimeout(err error) bool {
+	e, ok := err.(interface{ Timeout() bool })
+	_, known := err.(net.Error)
+	return ok && !known && e.Timeout()
 }
 
 // errGone is a reset of a connection whose errors are not those of the operating
