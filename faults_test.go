@@ -452,7 +452,7 @@ func lateFaults(r *rand.Rand) (f bufsocktest.Faults, late time.Duration) {
 	late = time.Millisecond // what a last try may take
 	if r.IntN(2) == 0 {
 		f.Delays, f.MaxDelay = 0.2, 20*time.Millisecond
-		late += f.MaxDelay
+		late += 2 * f.MaxDelay // of the read that a cancel falls into, and of the try behind it
 	}
 	if r.IntN(2) == 0 {
 		f.LateDeadlines, f.LateBy = 0.5, 30*time.Millisecond
