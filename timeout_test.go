@@ -69,6 +69,17 @@ var waiting = map[string]func(s *bufsock.BufferedSocket, opts ...bufsock.Option)
 		}
 		return err
 	},
+	"Tokens": func(s *bufsock.BufferedSocket, opts ...bufsock.Option) (err error) {
+		for _, err = range s.Tokens(bufio.ScanLines, opts...) {
+		}
+		return err
+	},
+	"RecvFunc": func(s *bufsock.BufferedSocket, opts ...bufsock.Option) error {
+		return s.RecvFunc(func(m *bufsock.Message) error {
+			_, err := m.Until(lf)
+			return err
+		}, opts...)
+	},
 	"ReadNetstring": func(s *bufsock.BufferedSocket, opts ...bufsock.Option) error {
 		_, err := bufsock.NewNetstringSocket(s).ReadNetstring(opts...)
 		return err
