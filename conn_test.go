@@ -1623,24 +1623,41 @@ func TestFailedSendsCountWhatWasSent(t *testing.T) {
 	}
 }
 
-// Sends that fail at once have sent nothing.
+// Sends that fail at once have sent nothing. The first returns the error of the
+// connection and keeps its bytes; from then on they keep nothing.
 func TestSendsOnABrokenConnectionCountNothing(t *testing.T) {
-	sockets(t, func(t *testing.T, local, remote net.Conn) {
-		s := bufsock.NewBufferedSocket(local)
-		require.NoError(t, s.CloseWrite())
+	sends := map[string]struct {
+		send func(s *bufsock.BufferedSocket, p []byte) (int, error)
+		kept int // of p
+		more int
+	}{
+		"Send": {func(s *bufsock.BufferedSocket, p []byte) (int, error) { return s.Send(p) }, 1, 0},
+		"SendBuffers": {func(s *bufsock.BufferedSocket, p []byte) (int, error) {
+			return s.SendBuffers([][]byte{p, {1}})
+		}, 1, 1},
+		"Write": {func(s *bufsock.BufferedSocket, p []byte) (int, error) { return s.Write(p) }, 0, 0},
+	}
+	for name, tt := range sends {
 		for _, size := range []int{3, 100_000} {
-			n, err := s.Send(make([]byte, size))
-			require.IsType(t, (*net.OpError)(nil), err)
-			require.Zero(t, n)
-			n, err = s.SendBuffers([][]byte{make([]byte, size), {1}})
-			require.IsType(t, (*net.OpError)(nil), err)
-			require.Zero(t, n)
-			n, err = s.Write(make([]byte, size))
-			require.IsType(t, (*net.OpError)(nil), err)
-			require.Zero(t, n)
+			t.Run(fmt.Sprintf("%s of %d", name, size), func(t *testing.T) {
+				sockets(t, func(t *testing.T, local, remote net.Conn) {
+					s := bufsock.NewBufferedSocket(local)
+					require.NoError(t, s.CloseWrite())
+					n, err := tt.send(s, make([]byte, size))
+					require.IsType(t, (*net.OpError)(nil), err)
+					require.Zero(t, n)
+					kept := tt.kept*size + tt.more
+					require.Len(t, s.SendBuffer(), kept)
+					for name, tt := range sends {
+						n, err := tt.send(s, make([]byte, size))
+						require.ErrorIs(t, err, bufsock.ErrBroken, name)
+						require.Zero(t, n)
+						require.Len(t, s.SendBuffer(), kept, name)
+					}
+				})
+			})
 		}
-		require.Len(t, s.SendBuffer(), 2*(3+100_000)+2)
-	})
+	}
 	sockets(t, func(t *testing.T, local, remote net.Conn) {
 		s := bufsock.NewBufferedSocket(local)
 		require.NoError(t, s.SetWriteDeadline(time.Unix(1, 0)))

@@ -26,18 +26,24 @@ func passingFaults(f *bufsocktest.Faults) []*float64 {
 	return []*float64{
 		&f.CutReads, &f.EmptyReads, &f.ErrorsWithData, &f.EndsWithData,
 		&f.CutWrites, &f.ShortWrites, &f.Delays, &f.EarlyTimeouts,
-		&f.LateDeadlines, &f.IgnoredDeadlines,
+		&f.LateDeadlines, &f.IgnoredDeadlines, &f.RefusedDeadlines,
 	}
 }
 
 // finalFaults returns the probabilities of those that end a stream.
-func finalFaults(f *bufsocktest.Faults) []*float64 { return []*float64{&f.HalfCloses, &f.Resets} }
+func finalFaults(f *bufsocktest.Faults) []*float64 {
+	return []*float64{&f.HalfCloses, &f.Resets, &f.ForgottenResets}
+}
+
+// resets returns how often a connection was reset.
+func resets(c *faultyConn) int { return c.Counts().Resets + c.Counts().ForgottenResets }
 
 // A faultyConn is a connection with faults that keeps what it transfers.
 type faultyConn struct {
 	*bufsocktest.Conn
 	mu      sync.Mutex
 	in, out []byte
+	ending  ending
 }
 
 // randomFaults puts some of the faults on conn, and in one of three cases a
@@ -55,9 +61,15 @@ func randomFaults(r *rand.Rand, conn net.Conn) *faultyConn {
 		}
 	}
 	f.Delays /= 5
+	if r.IntN(4) == 0 {
+		// A timeout that no deadline of the call explains must say what it is.
+		f.OddTimeouts, f.EarlyTimeouts, f.ErrorsWithData = 1, 0, 0
+		f.LateDeadlines, f.IgnoredDeadlines, f.RefusedDeadlines = 0, 0, 0
+	}
 	if r.IntN(3) == 0 {
 		final := finalFaults(&f)
 		*final[r.IntN(len(final))] = 0.01
+		f.ResetError = []error{nil, errGone}[r.IntN(2)]
 	}
 	return &faultyConn{Conn: bufsocktest.NewConn(conn, seed, f)}
 }
@@ -67,7 +79,15 @@ func (c *faultyConn) Read(p []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.in = append(c.in, p[:n]...)
+	c.ending.note(n, err)
 	return n, err
+}
+
+// hasNoEnd reports whether the end that Read has returned is none.
+func (c *faultyConn) hasNoEnd() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.ending.isNone
 }
 
 func (c *faultyConn) Write(p []byte) (int, error) {
@@ -118,6 +138,7 @@ func receiveWithFaults(t *testing.T, r *rand.Rand, transport transport) {
 		ns:         bufsock.NewNetstringSocket(conn),
 		impatience: impatience,
 		passed:     func() int { in, _ := conn.Transferred(); return int(in) },
+		noEnd:      conn.hasNoEnd,
 	}
 	for range 100 {
 		rd.receive(randomRequest(r))
@@ -203,10 +224,10 @@ func sendWithFaults(t *testing.T, r *rand.Rand, transport transport) {
 		w.impatience, w.patient = patience, true // a write that timed out ends a session
 	}
 	broken := w.sendMany(40_000)
-	require.Equal(t, conn.Counts().HalfCloses+conn.Counts().Resets > 0, broken)
+	require.Equal(t, conn.Counts().HalfCloses+resets(conn) > 0, broken)
 	w.ns.Close()
 	got := <-received
-	if conn.Counts().Resets > 0 {
+	if resets(conn) > 0 {
 		require.True(t, bytes.HasPrefix(conn.sent(), got), "a reset loses the end alone")
 		return
 	}
@@ -249,7 +270,7 @@ func sendToFaults(t *testing.T, r *rand.Rand, transport transport) {
 	w.ns.Close()
 	reading.Wait()
 	got := peer.received()
-	if peer.Counts().Resets > 0 {
+	if resets(peer) > 0 {
 		require.True(t, bytes.HasPrefix(sent, got), "sent %d bytes, received %d others", len(sent), len(got))
 		return
 	}
@@ -431,7 +452,7 @@ func lateFaults(r *rand.Rand) (f bufsocktest.Faults, late time.Duration) {
 	late = time.Millisecond // what a last try may take
 	if r.IntN(2) == 0 {
 		f.Delays, f.MaxDelay = 0.2, 20*time.Millisecond
-		late += f.MaxDelay
+		late += 2 * f.MaxDelay // of the read that a cancel falls into, and of the try behind it
 	}
 	if r.IntN(2) == 0 {
 		f.LateDeadlines, f.LateBy = 0.5, 30*time.Millisecond

@@ -59,9 +59,14 @@ func TestHalfClose(t *testing.T) {
 		require.NoError(t, s.CloseRead())
 		_, err = s.RecvUntil(lf)
 		require.ErrorIs(t, err, io.ErrUnexpectedEOF)
-		msg, err := s.RecvClose()
-		require.NoError(t, err)
+		_, err = s.RecvClose()
+		require.ErrorIs(t, err, io.ErrUnexpectedEOF, "the end of the peer's stream was not seen")
+		require.IsType(t, (*bufsock.ConnectionClosedError)(nil), err)
+		msg, err := s.Recv(10)
+		require.NoError(t, err, "what had come")
 		require.Equal(t, "kept", string(msg))
+		_, err = s.Recv(10)
+		require.Equal(t, io.EOF, err)
 	})
 }
 
@@ -127,15 +132,6 @@ func TestResetThatASendMetIsNotAnEnd(t *testing.T) {
 			}
 		})
 	}
-}
-
-// A connection without a descriptor knows itself how it ended.
-func TestEndWithoutADescriptorIsAnEnd(t *testing.T) {
-	s := bufsock.NewBufferedSocket(&wire{limits: []int{0}, err: syscall.ECONNRESET})
-	_, err := s.Send([]byte("x"))
-	require.Equal(t, syscall.ECONNRESET, err)
-	_, err = s.RecvClose()
-	require.NoError(t, err)
 }
 
 func TestSyscallConn(t *testing.T) {

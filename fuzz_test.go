@@ -86,6 +86,7 @@ func fuzzReading(t *testing.T, stream, cuts []byte, r *rand.Rand) *reading {
 		ns:         bufsock.NewNetstringSocket(conn, opts...),
 		impatience: haste,
 		passed:     func() int { return conn.taken },
+		noEnd:      func() bool { return conn.ending.isNone },
 	}
 }
 
@@ -201,11 +202,27 @@ func (c *slowConn) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// FuzzSend makes random sends on a connection that takes what it likes. An
-// error that passes is the only one, and a short write without an error.
+// writesCutBy is cutBy for writes. Instead of an error that passes there is a
+// short write, which one can go on from, and one error behind which one cannot.
+func writesCutBy(cuts []byte) func() (int, error) {
+	next := cutBy(cuts)
+	return func() (int, error) {
+		n, err := next()
+		switch {
+		case err != bufsocktest.ErrPassing:
+			return n, err
+		case n == 3:
+			return n, errGone
+		}
+		return n, io.ErrShortWrite
+	}
+}
+
+// FuzzSend makes random sends on a connection that takes what it likes, until it
+// breaks down.
 func FuzzSend(f *testing.F) {
 	f.Fuzz(func(t *testing.T, sizes, cuts, calls []byte) {
-		conn := &slowConn{scriptConn: &scriptConn{}, accept: cutBy(cuts)}
+		conn := &slowConn{scriptConn: &scriptConn{}, accept: writesCutBy(cuts)}
 		w := &writing{
 			t: t, r: choices(calls),
 			ns:         bufsock.NewNetstringSocket(conn, bufsock.WithTimeout(bufsock.NoTimeout)),
@@ -218,9 +235,10 @@ func FuzzSend(f *testing.F) {
 			if n > 250 {
 				n *= 100 // too much to be copied
 			}
-			require.Contains(t, []string{"", "later"}, w.send(n))
+			require.Contains(t, []string{"", "later", "reset", "broken"}, w.send(n))
 		}
-		require.Empty(t, w.finish())
-		require.Equal(t, string(w.given), string(conn.sent))
+		end := w.finish()
+		require.Equal(t, w.over, end != "", end)
+		require.Equal(t, string(w.given), string(conn.sent)+string(w.ns.Socket().SendBuffer()))
 	})
 }

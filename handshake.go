@@ -1,8 +1,10 @@
 package bufsock
 
 import (
+	"errors"
 	"io"
 	"net"
+	"os"
 	"reflect"
 )
 
@@ -57,7 +59,9 @@ func (c *call) shakeHands() error {
 		err = io.ErrUnexpectedEOF // this is no end of a stream
 	}
 	if ctx.Err() != nil || isDeadlineError(err) && c.h.deadlinePassed() {
-		c.cause = err
+		if errors.Is(err, os.ErrDeadlineExceeded) { // and not the context, which was not the caller's
+			c.cause = err
+		}
 		return errTimeUp
 	}
 	return err

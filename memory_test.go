@@ -367,9 +367,9 @@ func TestMemoryGoesWithTheBytes(t *testing.T) {
 // is in use.
 func TestLargeBuffersAreGivenBack(t *testing.T) {
 	tests := map[string]struct{ readSize, buffered, discarded, kept int }{
-		"less than an eighth of 1,179,648": {1 << 20, 200_000, 52_545, 294_912},
+		"less than an eighth of 1,179,648": {1 << 20, 200_000, 52_545, 147_456},
 		"an eighth of 1,179,648":           {1 << 20, 200_000, 52_544, 1_179_648},
-		"less than an eighth of 294,912":   {1 << 18, 60_000, 23_137, 73_728},
+		"less than an eighth of 294,912":   {1 << 18, 60_000, 23_137, 36_864},
 		"an eighth of 294,912":             {1 << 18, 60_000, 23_136, 294_912},
 		"a small buffer":                   {1 << 17, 30_000, 12_000, 147_456},
 	}

@@ -57,7 +57,7 @@ func TestBuffersAreUsedAgainWithTheMemoryForDelimiters(t *testing.T) {
 // An idle connection costs hundreds of bytes, not kilobytes, also while a call
 // waits on it.
 func TestIdleConnectionsAreSmall(t *testing.T) {
-	const n, limit = 500, 250
+	const n, limit = 500, 1000
 	defer debug.SetGCPercent(debug.SetGCPercent(-1))
 	type pair struct{ local, remote net.Conn }
 	var pairs []pair

@@ -465,12 +465,22 @@ func withDeadline(s *bufsock.BufferedSocket, set func(time.Time) error, patience
 	if patience < 50*time.Microsecond || network != "tcp" && network != "unix" {
 		return f()
 	}
-	if err := set(time.Now().Add(patience)); err != nil {
+	if err := insist(set, time.Now().Add(patience)); err != nil {
 		return err
 	}
 	err := f()
-	if e := set(time.Time{}); err == nil {
+	if e := insist(set, time.Time{}); err == nil {
 		err = e
+	}
+	return err
+}
+
+// insist sets a deadline on a connection that may refuse it a few times.
+func insist(set func(time.Time) error, t time.Time) (err error) {
+	for range 100 {
+		if err = set(t); !errors.Is(err, os.ErrNoDeadline) {
+			break
+		}
 	}
 	return err
 }

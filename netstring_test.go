@@ -7,6 +7,7 @@ import (
 	"io"
 	"math"
 	"net"
+	"os"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -213,8 +214,8 @@ func TestWriteNetstring(t *testing.T) {
 	require.Empty(t, ns.Socket().SendBuffer())
 	require.NoError(t, ns.WriteNetstring([]byte("hello!"), bufsock.WithMaxSize(6)))
 
-	w.limits, w.err = []int{4}, errors.New("boom")
-	require.Error(t, ns.WriteNetstring([]byte("hello")))
+	w.limits, w.err = []int{4}, os.ErrDeadlineExceeded
+	require.IsType(t, (*bufsock.TimeoutError)(nil), ns.WriteNetstring([]byte("hello")))
 	require.Equal(t, "llo,", string(ns.Socket().SendBuffer()))
 	require.NoError(t, ns.Socket().Flush())
 	require.Equal(t, []string{"5:he", "llo,"}, w.writes[4:])
@@ -418,13 +419,14 @@ func TestDiscardNetstringCountsWhatItDroppedBeforeAnError(t *testing.T) {
 // whichever method, and neither error nor count tells it from a frame of its own.
 func TestRestOfADiscardedFrame(t *testing.T) {
 	boom := errors.New("boom")
-	begin := func(rest ...read) *bufsock.NetstringSocket {
-		ns := bufsock.NewNetstringSocket(&wire{reads: append([]read{{"5:ab", nil}, {"", boom}}, rest...)})
-		n, err := ns.DiscardNetstring()
-		require.Equal(t, boom, err)
+	beginWith := func(err error, rest ...read) *bufsock.NetstringSocket {
+		ns := bufsock.NewNetstringSocket(&wire{reads: append([]read{{"5:ab", nil}, {"", err}}, rest...)})
+		n, e := ns.DiscardNetstring()
+		require.ErrorIs(t, e, err)
 		require.Equal(t, 2, n)
 		return ns
 	}
+	begin := func(rest ...read) *bufsock.NetstringSocket { return beginWith(boom, rest...) }
 	t.Run("read", func(t *testing.T) {
 		ns := begin(read{"cd", nil}, read{"e,2:hi,", nil})
 		payload, err := ns.ReadNetstring()
@@ -453,9 +455,11 @@ func TestRestOfADiscardedFrame(t *testing.T) {
 	})
 	t.Run("the end inside it", func(t *testing.T) {
 		for _, rest := range []string{"", "c", "cde"} {
-			_, err := begin(read{rest, nil}).ReadNetstring()
+			_, err := beginWith(os.ErrDeadlineExceeded, read{rest, nil}).ReadNetstring()
 			require.ErrorIs(t, err, io.ErrUnexpectedEOF, "nothing is buffered, but a frame is cut short")
 		}
+		_, err := begin().ReadNetstring()
+		require.Equal(t, boom, err, "an end behind an error is none")
 	})
 	t.Run("Messages", func(t *testing.T) {
 		var got []string

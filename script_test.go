@@ -29,9 +29,13 @@ func kind(err error) string {
 		return "eof"
 	case errors.Is(err, errFull):
 		return "full"
-	case errors.Is(err, context.Canceled), errors.Is(err, os.ErrDeadlineExceeded),
-		errors.Is(err, bufsocktest.ErrPassing), err == io.ErrNoProgress, err == io.ErrShortWrite:
+	case errors.Is(err, bufsock.ErrBroken):
+		return "broken"
+	case errors.Is(err, context.Canceled), errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, os.ErrNoDeadline),
+		errors.Is(err, bufsocktest.ErrPassing), err == io.ErrNoProgress, err == io.ErrShortWrite, isOddTimeout(err):
 		return "later"
+	case errors.Is(err, errGone):
+		return "reset"
 	}
 	switch err.(type) {
 	case *net.OpError:
@@ -48,6 +52,37 @@ func kind(err error) string {
 		return "no comma"
 	}
 	return err.Error()
+}
+
+// isOddTimeout reports whether err is a timeout that matches nothing, as the
+// methods of net.Conn return it.
+func isOddTimeout(err error) bool {
+	e, ok := err.(interface{ Timeout() bool })
+	_, known := err.(net.Error)
+	return ok && !known && e.Timeout()
+}
+
+// errGone is a reset of a connection whose errors are not those of the operating
+// system.
+var errGone = errors.New("gone")
+
+// An ending is what a connection has reported of its end.
+type ending struct {
+	failure error // behind which nothing has come but, perhaps, the end
+	isNone  bool  // it was reported behind a failure, and so is no end
+}
+
+// note looks at what a Read returns.
+func (e *ending) note(n int, err error) {
+	if n > 0 {
+		e.failure = nil
+	}
+	switch {
+	case errors.Is(err, bufsocktest.ErrPassing):
+		e.failure = err
+	case err == io.EOF && e.failure != nil:
+		e.isNone = true
+	}
 }
 
 // impatience returns options that make a call likely to fail in the middle.
@@ -92,6 +127,7 @@ type reading struct {
 	conn       *scriptConn // below the socket, or nil
 	passed     func() int  // how many bytes came out of the connection, or nil
 	sent       func() int  // how many bytes of the stream the peer has sent, if it may stop
+	noEnd      func() bool // the connection has ended behind an error that was to pass; or nil
 
 	taken  int   // consumed so far
 	err    error // of the last receive
@@ -181,6 +217,9 @@ func (rd *reading) attempt(req request) verdict {
 		cancel()
 		require.Truef(rd.t, bytes.HasPrefix(msg, dst), "%s: dst is gone: %.20q", req.name, msg)
 		got, rd.err = verdict{msg: msg[len(dst):], n: n, err: kind(err)}, err
+		if rd.noEnd != nil && errors.Is(err, bufsocktest.ErrPassing) && rd.noEnd() {
+			got.err = "reset" // this error does not pass any more
+		}
 		if req.drops {
 			done += n
 			got.n = done
@@ -209,6 +248,7 @@ type scriptConn struct {
 	size    int                 // how many bytes a Read returns at most
 	next    func() (int, error) // or, if not nil, that and an error, for each Read
 	withEOF bool                // the last bytes come together with io.EOF
+	ending  ending
 
 	taken int // bytes of the stream
 	asked int // taken when the last Read was made
@@ -226,6 +266,7 @@ func (c *scriptConn) Read(p []byte) (int, error) {
 	if err == nil && len(c.stream) == 0 && (n == 0 && size > 0 || n > 0 && c.withEOF) {
 		err = io.EOF
 	}
+	c.ending.note(n, err)
 	return n, err
 }
 
@@ -241,6 +282,7 @@ type writing struct {
 	given []byte // to be sent, in order
 	sent  int    // how many of them the socket has said to have sent
 	gone  bool   // the last send was one that keeps nothing
+	over  bool   // nothing can be sent any more
 
 	impatience func(*rand.Rand) ([]bufsock.Option, func())
 	patient    bool          // write deadlines are not set, either
@@ -248,13 +290,21 @@ type writing struct {
 }
 
 // send makes a random send, wants it to keep what it has not sent, and returns
-// the kind of its error.
+// the kind of its error. When nothing can be sent any more it wants it to fail
+// at once, and to send and keep nothing.
 func (w *writing) send(size int) string {
 	s := w.ns.Socket()
 	before := len(s.SendBuffer())
+	given := len(w.given)
 	opts, cancel := w.impatience(w.r)
 	n, err := w.attempt(randomBytes(w.r, size), opts)
 	cancel()
+	require.Equal(w.t, w.over, errors.Is(err, bufsock.ErrBroken), "%v", err)
+	if w.over {
+		require.LessOrEqual(w.t, n, 0)
+		w.given = w.given[:given]
+	}
+	w.over = w.over || err != nil && kind(err) != "later"
 	unsent := s.SendBuffer()
 	if n < 0 { // the call does not say it
 		n = len(w.given) - w.sent - len(unsent)

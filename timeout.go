@@ -59,7 +59,7 @@ type alarm struct {
 	kicked  bool        // it has been woken, and the deadline lies in the past
 	stopped bool        // and stays there: the direction has ended
 	looking bool        // it lies there for a look at what TLS holds
-	lifted  bool        // deadlines from before the socket are gone
+	lifted  bool        // deadlines from before the socket, or an earlier call, are gone
 	panic   *any        // what foreign code panicked with where no caller is
 }
 
@@ -92,15 +92,17 @@ func (h *half) arm(s *BufferedSocket, l *link, until instant, watched bool) (num
 	defer a.mu.Unlock()
 	a.call++
 	a.active, a.until = true, until
+	bounded := until != never || watched // by a context alone, too: it must not wait in vain
 	switch {
 	case l.wakes:
 		h.setTimer(s)
-	case until != never || watched: // for a context alone, too: it must not wait in vain
+	case bounded || !a.lifted:
 		err = h.applyDeadline(l)
-	case !a.lifted:
-		_ = h.applyDeadline(l) // of no concern to a call without a timeout
+		a.lifted = err == nil
 	}
-	a.lifted = true
+	if !bounded {
+		err = nil // of no concern to a call without a timeout
+	}
 	return a.call, ignoreClosed(err)
 }
 
@@ -146,7 +148,7 @@ func (h *half) disarm(l *link) (panicked *any) {
 	a.active, a.kicked, a.until = false, false, never
 	panicked, a.panic = a.panic, nil
 	if restore {
-		_ = h.applyDeadline(l) // if that fails, so will the next call
+		a.lifted = h.applyDeadline(l) == nil // else the next call does it
 	}
 	return panicked
 }

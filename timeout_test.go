@@ -69,6 +69,17 @@ var waiting = map[string]func(s *bufsock.BufferedSocket, opts ...bufsock.Option)
 		}
 		return err
 	},
+	"Tokens": func(s *bufsock.BufferedSocket, opts ...bufsock.Option) (err error) {
+		for _, err = range s.Tokens(bufio.ScanLines, opts...) {
+		}
+		return err
+	},
+	"RecvFunc": func(s *bufsock.BufferedSocket, opts ...bufsock.Option) error {
+		return s.RecvFunc(func(m *bufsock.Message) error {
+			_, err := m.Until(lf)
+			return err
+		}, opts...)
+	},
 	"ReadNetstring": func(s *bufsock.BufferedSocket, opts ...bufsock.Option) error {
 		_, err := bufsock.NewNetstringSocket(s).ReadNetstring(opts...)
 		return err
@@ -94,6 +105,11 @@ var waiting = map[string]func(s *bufsock.BufferedSocket, opts ...bufsock.Option)
 	"WriteNetstring": func(s *bufsock.BufferedSocket, opts ...bufsock.Option) error {
 		return bufsock.NewNetstringSocket(s).WriteNetstring([]byte("abc"), opts...)
 	},
+}
+
+// isSend reports whether one of waiting sends.
+func isSend(op string) bool {
+	return op == "Send" || op == "SendBuffers" || op == "Flush" || op == "WriteNetstring"
 }
 
 // elapsed returns the error of f and how long it took on the bubble's clock.
@@ -936,8 +952,10 @@ func TestCancelThatComesTooLateIsForgotten(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			answer := errors.New("the answer")
 			conn.read = func([]byte) (int, error) { cancel(); return 0, answer }
-			conn.write = conn.read
-			require.Equal(t, answer, call(s, bufsock.WithContext(ctx)), op)
+			conn.write = func(p []byte) (int, error) { cancel(); return len(p), nil }
+			if err := call(s, bufsock.WithContext(ctx)); err != nil { // a receive
+				require.Equal(t, answer, err, op)
+			}
 			synctest.Wait() // whatever was begun has ended
 			require.Zero(t, last(r.read), op)
 			require.Zero(t, last(r.write), op)
@@ -1034,14 +1052,15 @@ func TestTimeoutOfTheConnectionAfterThatOfTheCall(t *testing.T) {
 			local, remote := net.Pipe()
 			conn := &hooked{Conn: local}
 			s := bufsock.NewBufferedSocket(conn)
-			conn.read = func([]byte) (int, error) { time.Sleep(time.Second); return 0, misleading{} }
+			misled := misleading{temporary: true}
+			conn.read = func([]byte) (int, error) { time.Sleep(time.Second); return 0, misled }
 			conn.write = conn.read
 			err := call(s, bufsock.WithTimeout(time.Second))
 			require.IsType(t, (*bufsock.TimeoutError)(nil), err, op)
 			require.ErrorContains(t, err, "timed out after 1s")
 
 			ctx, cancel := context.WithCancel(t.Context())
-			conn.read = func([]byte) (int, error) { cancel(); return 0, misleading{} }
+			conn.read = func([]byte) (int, error) { cancel(); return 0, misled }
 			conn.write = conn.read
 			require.ErrorIs(t, call(s, bufsock.WithContext(ctx)), context.Canceled, op)
 			s.Close()
@@ -1110,6 +1129,7 @@ func TestDeadlineThatTheConnectionRefuses(t *testing.T) {
 			conn.read = func([]byte) (int, error) { return 0, boom }
 			conn.write = conn.read
 			for op, call := range waiting {
+				s := bufsock.NewBufferedSocket(conn) // as boom ends the sending side
 				require.Equal(t, boom, call(s, bufsock.WithTimeout(time.Minute)), op)
 			}
 		}
@@ -1209,38 +1229,46 @@ func TestHandshakeThatFails(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			var result func(ctx context.Context) error
 			conn := &wire{}
-			s := bufsock.NewBufferedSocket(shaker{conn, func(ctx context.Context) error { return result(ctx) }})
-			result = func(context.Context) error { return boom }
-			for range 2 {
-				require.Equal(t, boom, call(s), op)
+			fresh := func() *bufsock.BufferedSocket {
+				return bufsock.NewBufferedSocket(shaker{conn, func(ctx context.Context) error { return result(ctx) }})
 			}
+			s := fresh()
+			result = func(context.Context) error { return boom }
+			require.Equal(t, boom, call(s), op)
+			err := call(s)
+			require.ErrorIs(t, err, boom, op)
+			require.Equal(t, isSend(op), errors.Is(err, bufsock.ErrBroken), op)
+			s = fresh()
 			// the connection's own, though a deadline was set that has passed
 			own := &net.OpError{Op: "read", Err: boom}
 			result = func(context.Context) error { s.SetDeadline(time.Unix(1, 0)); return own }
 			require.Equal(t, own, call(s, bufsock.WithTimeout(bufsock.NoTimeout)), op)
-			require.NoError(t, s.SetDeadline(time.Time{}))
+			s = fresh()
 			// the time of the call, as crypto/tls says it
 			result = func(ctx context.Context) error { <-ctx.Done(); return misleading{os.ErrDeadlineExceeded, false} }
 			d, err := elapsed(func() error { return call(s, bufsock.WithTimeout(time.Second)) })
 			require.Equal(t, time.Second, d)
 			require.IsType(t, (*bufsock.TimeoutError)(nil), err, op)
 			require.ErrorContains(t, err, "timed out after 1s")
+			require.False(t, err.(*bufsock.TimeoutError).Temporary(), "a handshake that was cut is the end of the session")
+			s = fresh()
 			// the deadline of the user, which the connection met
 			require.NoError(t, s.SetDeadline(time.Now().Add(time.Second)))
 			cause := misleading{os.ErrDeadlineExceeded, false}
 			result = func(context.Context) error { time.Sleep(time.Second); return cause }
 			err = call(s, bufsock.WithTimeout(time.Hour))
 			require.IsType(t, (*bufsock.TimeoutError)(nil), err, op)
-			require.NoError(t, s.SetDeadline(time.Time{}))
+			s = fresh()
 			// what is no timeout stays what it is, and so does one before a deadline
 			result = func(context.Context) error { return cause }
 			require.Equal(t, cause, call(s, bufsock.WithTimeout(time.Hour)), op)
+			s = fresh()
 			require.NoError(t, s.SetDeadline(time.Now().Add(time.Second)))
 			result = func(context.Context) error { time.Sleep(2 * time.Second); return boom }
 			err = call(s, bufsock.WithTimeout(time.Hour))
 			require.IsType(t, (*bufsock.TimeoutError)(nil), err, "its context has ended")
 			// closed during the handshake
-			require.NoError(t, s.SetDeadline(time.Time{}))
+			s = fresh()
 			result = func(context.Context) error { s.Close(); return boom }
 			assertClosed(t, call(s))
 			require.Empty(t, conn.writes)
