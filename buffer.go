@@ -193,10 +193,11 @@ func (b *buffer) wasteful() bool {
 	return b != nil && (b.r == b.w || len(b.mem) > 256<<10 && b.w-b.r < len(b.mem)/8)
 }
 
-// tidy gives such memory back, and returns nil if no bytes are queued.
+// tidy gives such memory back, and returns nil if no bytes are queued. While
+// views are out it does nothing: the old memory would have to be kept as well.
 func (b *buffer) tidy() *buffer {
 	switch {
-	case !b.wasteful():
+	case !b.wasteful() || b.pinned:
 		return b
 	case b.r == b.w:
 		b.free()

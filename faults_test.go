@@ -141,7 +141,7 @@ func receiveWithFaults(t *testing.T, r *rand.Rand, transport transport) {
 		noEnd:      conn.hasNoEnd,
 	}
 	for range 100 {
-		rd.receive(randomRequest(r))
+		rd.receive(anyRequest(r))
 	}
 	rd.finish()
 	received := conn.received()
@@ -182,9 +182,9 @@ func receiveFromFaults(t *testing.T, r *rand.Rand, transport transport) {
 		},
 	}
 	for range 100 {
-		req := randomRequest(r)
+		req := anyRequest(r)
 		for req.unsure { // where the stream has ended is only known afterwards
-			req = randomRequest(r)
+			req = anyRequest(r)
 		}
 		if rd.receive(req).err == "reset" {
 			return // and what has come is lost, or in the receive buffer

@@ -107,7 +107,8 @@ func (s *BufferedSocket) beginMessage(r *request) (*Message, error) {
 		s.message = m
 	}
 	m.c, m.r, m.begun, m.limit = c, *r, r.start(), r.limit()
-	m.data, m.off, m.live, m.took = h.data.bytes(), 0, true, false
+	m.off, m.live, m.took = 0, true, false
+	m.refresh()
 	return m, nil
 }
 
@@ -141,8 +142,13 @@ func (m *Message) call() *call {
 	return m.c
 }
 
-// refresh makes what has come visible to the steps.
-func (m *Message) refresh() { m.data = m.s.recv.data.bytes() }
+// refresh makes what has come visible to the steps. It is never nil, as no view
+// is.
+func (m *Message) refresh() {
+	if m.data = m.s.recv.data.bytes(); m.data == nil {
+		m.data = []byte{}
+	}
+}
 
 // part takes n bytes, of which skip behind them are not returned.
 func (m *Message) part(n, skip int) []byte {
@@ -244,6 +250,9 @@ func (m *Message) Netstring() ([]byte, error) {
 		return nil, err
 	}
 	f := frame{op: m.r.op, limit: m.limit - m.off, whole: true, max: m.r.limit()}
+	if f.limit < len("0:,") { // whatever comes
+		return nil, &NetstringMessageTooLongError{0, f.max, f.op, len(m.data)}
+	}
 	if !f.parse(m.data[m.off:]) {
 		c := m.call()
 		for !f.parse(m.data[m.off:]) {
