@@ -20,6 +20,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -32,30 +33,29 @@ func main() {
 	listen := flag.String("listen", "127.0.0.1:5140", "listen on this `address`")
 	maxClients := flag.Int("max-clients", 1000, "the `number` of connections at a time")
 	var r receiver
-	dir := flag.String("dir", ".", "keep the files in this `directory`")
+	flag.StringVar(&r.dir, "dir", ".", "keep the files in this `directory`")
 	flag.IntVar(&r.maxMessage, "max-message", 8<<10, "largest message in `bytes`, with its count or line end; larger ones are dropped")
 	flag.Int64Var(&r.maxFile, "max-file", 1<<30, "largest file in `bytes`; what a host sends beyond is dropped")
 	flag.DurationVar(&r.idle, "idle", time.Hour, "how long a host may be silent")
 	flag.DurationVar(&r.timeout, "timeout", 10*time.Second, "how long a message may take that has begun")
 	flag.Parse()
-	if err := run(r, *dir, *listen, *maxClients); err != nil {
+	if err := run(r, *listen, *maxClients); err != nil {
 		fmt.Fprintf(os.Stderr, "syslog: %v; -h shows the flags\n", err)
 		os.Exit(1)
 	}
 }
 
 // run receives until the program is told to end.
-func run(r receiver, dir, listen string, maxClients int) (err error) {
+func run(r receiver, listen string, maxClients int) error {
 	switch {
 	case flag.NArg() > 0:
 		return fmt.Errorf("unexpected argument %q", flag.Arg(0))
 	case r.maxMessage < 1 || maxClients < 1 || r.idle <= 0:
 		return errors.New("a limit must be more than 0")
 	}
-	if r.dir, err = os.OpenRoot(dir); err != nil {
+	if _, err := os.Stat(r.dir); err != nil {
 		return err
 	}
-	defer r.dir.Close()
 	l, err := net.Listen("tcp", listen)
 	if err != nil {
 		return err
@@ -65,7 +65,7 @@ func run(r receiver, dir, listen string, maxClients int) (err error) {
 
 // A receiver is where messages go, and how much of them.
 type receiver struct {
-	dir           *os.Root // files outside of it cannot be opened
+	dir           string
 	maxMessage    int
 	maxFile       int64
 	idle, timeout time.Duration
@@ -89,8 +89,8 @@ func (r receiver) serve(ctx context.Context, conn net.Conn) {
 	}
 	// The name is the sender's address, not one that it gives itself. Several
 	// connections of a host may write: each line is one write, at the end.
-	name := strings.NewReplacer(":", "_", "%", "_").Replace(host) + ".log"
-	file, err := r.dir.OpenFile(name, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
+	name := filepath.Join(r.dir, strings.NewReplacer(":", "_", "%", "_").Replace(host)+".log")
+	file, err := os.OpenFile(filepath.Clean(name), os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
 	if err != nil {
 		log.Error("nothing kept", "err", err)
 		return

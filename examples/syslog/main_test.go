@@ -113,10 +113,7 @@ func openLog(t *testing.T) *os.File {
 
 // Each host has its file, and a program that is told to end keeps what came.
 func TestServe(t *testing.T) {
-	dir, err := os.OpenRoot(tempDir(t))
-	require.NoError(t, err)
-	defer dir.Close()
-	r := receiver{dir: dir, maxMessage: len("5 hello"), maxFile: int64(len("hello\nworld\n")), idle: time.Hour, timeout: time.Hour}
+	r := receiver{dir: tempDir(t), maxMessage: len("5 hello"), maxFile: int64(len("hello\nworld\n")), idle: time.Hour, timeout: time.Hour}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -129,7 +126,7 @@ func TestServe(t *testing.T) {
 	defer conn.Close()
 	_, err = io.WriteString(conn, "6 hello!5 helloworld\n\n")
 	require.NoError(t, err)
-	name := filepath.Join(dir.Name(), "127.0.0.1.log")
+	name := filepath.Join(r.dir, "127.0.0.1.log")
 	require.EventuallyWithT(t, func(t *assert.CollectT) {
 		written, err := os.ReadFile(name)
 		assert.NoError(t, err)
