@@ -38,7 +38,7 @@ func TestExamplesSayWhatIsWrong(t *testing.T) {
 		{1, "expected commands", []string{"instrument", "-addr", taken}},
 		{1, "a limit must be", []string{"syslog", "-max-message", "0"}},
 		{1, "a limit must be", []string{"lineserver", "-idle", "-1s"}},
-		{1, "no directory", []string{"syslog", "-dir", filepath.Join(dir, "none")}},
+		{1, "none: no such file", []string{"syslog", "-dir", filepath.Join(dir, "none")}},
 		{1, "address already in use", []string{"syslog", "-dir", dir, "-listen", taken}},
 		{1, "address already in use", []string{"lineserver", "-listen", taken}},
 		{1, "address already in use", []string{"socketmap", "-file", table, "-listen", "tcp:" + taken}},

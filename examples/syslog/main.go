@@ -53,8 +53,8 @@ func run(r receiver, listen string, maxClients int) error {
 	case r.maxMessage < 1 || maxClients < 1 || r.idle <= 0:
 		return errors.New("a limit must be more than 0")
 	}
-	if info, err := os.Stat(r.dir); err != nil || !info.IsDir() {
-		return errors.Join(fmt.Errorf("no directory %q", r.dir), err)
+	if _, err := os.Stat(r.dir); err != nil {
+		return err
 	}
 	l, err := net.Listen("tcp", listen)
 	if err != nil {
@@ -90,7 +90,7 @@ func (r receiver) serve(ctx context.Context, conn net.Conn) {
 	// The name is the sender's address, not one that it gives itself. Several
 	// connections of a host may write: each line is one write, at the end.
 	name := filepath.Join(r.dir, strings.NewReplacer(":", "_", "%", "_").Replace(host)+".log")
-	file, err := os.OpenFile(name, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
+	file, err := os.OpenFile(filepath.Clean(name), os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
 	if err != nil {
 		log.Error("nothing kept", "err", err)
 		return

@@ -94,9 +94,18 @@ func TestKeepInterrupted(t *testing.T) {
 // maxMessage is the limit of the tests, with a count or a line end.
 const maxMessage = 20
 
+// tempDir is t.TempDir, which fails where a directory cannot be removed at once.
+func tempDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "syslog")
+	require.NoError(t, err)
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
 func openLog(t *testing.T) *os.File {
 	t.Helper()
-	file, err := os.OpenFile(filepath.Join(t.TempDir(), "log"), os.O_RDWR|os.O_APPEND|os.O_CREATE, 0o600)
+	file, err := os.OpenFile(filepath.Join(tempDir(t), "log"), os.O_RDWR|os.O_APPEND|os.O_CREATE, 0o600)
 	require.NoError(t, err)
 	t.Cleanup(func() { file.Close() })
 	return file
@@ -104,7 +113,7 @@ func openLog(t *testing.T) *os.File {
 
 // Each host has its file, and a program that is told to end keeps what came.
 func TestServe(t *testing.T) {
-	r := receiver{dir: t.TempDir(), maxMessage: len("5 hello"), maxFile: int64(len("hello\nworld\n")), idle: time.Hour, timeout: time.Hour}
+	r := receiver{dir: tempDir(t), maxMessage: len("5 hello"), maxFile: int64(len("hello\nworld\n")), idle: time.Hour, timeout: time.Hour}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
