@@ -52,8 +52,8 @@ func (s *BufferedSocket) shut(to state) bool {
 //
 // From its start no other call begins: they fail with an error that matches
 // [net.ErrClosed]. A send under way is waited for, a receive under way is
-// ended. When the time is up on TLS, the connection below is closed, without a
-// farewell. It takes [WithTimeout], [WithContext] and [WithMaxSize].
+// ended. If it fails on TLS, the connection below is closed, without a farewell
+// that would have to wait. It takes [WithTimeout], [WithContext] and [WithMaxSize].
 func (s *BufferedSocket) Shutdown(opts ...Option) error {
 	r := request{op: "Shutdown"}
 	if err := r.prepareSize(s, 0, opts, optSend|optMaxSize); err != nil {
@@ -75,7 +75,7 @@ func (s *BufferedSocket) Shutdown(opts ...Option) error {
 	if err == nil {
 		err = in.awaitFarewell()
 	}
-	if isTimeUp(err) {
+	if err != nil { // a farewell has been said, or would have to wait
 		s.link.Load().closeBelow()
 	}
 	return err
@@ -146,15 +146,6 @@ func (c *call) awaitFarewell() error {
 		return nil
 	}
 	return c.explain(err, w)
-}
-
-// isTimeUp reports whether err tells of the end of a call's time.
-func isTimeUp(err error) bool {
-	switch err.(type) {
-	case *TimeoutError, *canceledError:
-		return true
-	}
-	return false
 }
 
 // closeBelow closes the connection under TLS, which has a farewell to write.
