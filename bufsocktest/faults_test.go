@@ -352,12 +352,12 @@ func TestDurationsThatAreNotGiven(t *testing.T) {
 // A Write that is to stop at once is none for the connection below, and every
 // count is right, also of the smallest writes.
 func TestShortWritesAreCounted(t *testing.T) {
-	for _, name := range []string{"ShortWrites", "EarlyTimeouts"} {
+	for name, data := range map[string]string{"ShortWrites": "xx", "EarlyTimeouts": "x"} {
 		below := &sink{}
 		c := bufsocktest.NewConn(below, 1, always(name))
 		total, seen := 0, map[int]bool{}
 		for range 100 {
-			n, err := c.Write([]byte("x"))
+			n, err := c.Write([]byte(data))
 			require.Error(t, err)
 			total += n
 			seen[n] = true
@@ -367,6 +367,10 @@ func TestShortWritesAreCounted(t *testing.T) {
 		_, out := c.Transferred()
 		require.EqualValues(t, total, out)
 	}
+	c := bufsocktest.NewConn(&sink{}, 1, always("ShortWrites"))
+	n, err := c.Write([]byte("x"))
+	require.NoError(t, err, "it could only be none at all")
+	require.Equal(t, 1, n)
 }
 
 // A sink is a connection that counts.
