@@ -231,3 +231,49 @@ func TestConnHandsOn(t *testing.T) {
 	require.ErrorIs(t, c.CloseWrite(), errors.ErrUnsupported)
 	require.ErrorIs(t, c.CloseRead(), errors.ErrUnsupported)
 }
+
+// A Write that is to stop at once is none for the connection below, and every
+// count is right, also of the smallest writes.
+func TestShortWritesAreCounted(t *testing.T) {
+	for name, data := range map[string]string{"ShortWrites": "xx", "EarlyTimeouts": "x"} {
+		below := &sink{}
+		c := bufsocktest.NewConn(below, 1, always(name))
+		total, seen := 0, map[int]bool{}
+		for range 100 {
+			n, err := c.Write([]byte(data))
+			require.Error(t, err)
+			total += n
+			seen[n] = true
+		}
+		require.Equal(t, map[int]bool{0: true, 1: true}, seen)
+		require.Equal(t, total, below.calls, "no empty writes")
+		_, out := c.Transferred()
+		require.EqualValues(t, total, out)
+	}
+	c := bufsocktest.NewConn(&sink{}, 1, always("ShortWrites"))
+	n, err := c.Write([]byte("x"))
+	require.NoError(t, err, "it could only be none at all")
+	require.Equal(t, 1, n)
+}
+
+// A sink is a connection that counts.
+type sink struct {
+	net.Conn
+	calls, deadlines int
+}
+
+func (s *sink) Write(p []byte) (int, error)      { s.calls++; return len(p), nil }
+func (s *sink) SetReadDeadline(time.Time) error  { s.deadlines++; return nil }
+func (s *sink) SetWriteDeadline(time.Time) error { s.deadlines++; return nil }
+func (s *sink) Close() error                     { return nil }
+
+func TestIgnoredDeadlinesEndWithTheConnection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		below := &sink{}
+		c := bufsocktest.NewConn(below, 1, always("IgnoredDeadlines"))
+		require.NoError(t, c.SetDeadline(time.Now()))
+		require.NoError(t, c.Close())
+		time.Sleep(time.Minute)
+		require.Zero(t, below.deadlines)
+	})
+}

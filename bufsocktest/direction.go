@@ -21,8 +21,7 @@ type direction struct {
 	counts [numFaults]int
 	passed int64
 
-	pending *time.Timer // sets a deadline that was ignored
-	changes int         // of the deadline
+	changes int // of the deadline
 }
 
 func newDirection(f *Faults, op string, rng *rand.Rand, set func(time.Time) error) direction {
@@ -138,10 +137,6 @@ func (d *direction) setDeadline(t time.Time) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.changes++
-	if d.pending != nil {
-		d.pending.Stop()
-		d.pending = nil
-	}
 	if late {
 		if now := time.Now(); t.Before(now) {
 			t = now
@@ -152,10 +147,10 @@ func (d *direction) setDeadline(t time.Time) error {
 		return d.set(t)
 	}
 	change := d.changes
-	d.pending = time.AfterFunc(d.faults.IgnoredFor, func() {
+	time.AfterFunc(d.faults.IgnoredFor, func() {
 		d.mu.Lock()
 		defer d.mu.Unlock()
-		if d.changes == change {
+		if d.changes == change { // else a later one counts
 			_ = d.set(t) // whoever set it was told that it was set
 		}
 	})
@@ -167,7 +162,4 @@ func (d *direction) stop() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.changes++
-	if d.pending != nil {
-		d.pending.Stop()
-	}
 }

@@ -4,6 +4,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -73,4 +74,22 @@ func TestDelaysAreShort(t *testing.T) {
 	f := Faults{Delays: 1}
 	f.complete()
 	require.Equal(t, time.Millisecond, f.MaxDelay)
+}
+
+// A deadline that was ignored does not take effect after a later one.
+func TestIgnoredDeadlinesGiveWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var set []time.Time
+		f := Faults{IgnoredDeadlines: 1, IgnoredFor: time.Second}
+		d := newDirection(&f, "read", rand.New(rand.NewPCG(1, 2)), func(t time.Time) error {
+			set = append(set, t)
+			return nil
+		})
+		early, late := time.Now(), time.Now().Add(time.Hour)
+		require.NoError(t, d.setDeadline(early))
+		d.chances[ignoredDeadline] = 0
+		require.NoError(t, d.setDeadline(late))
+		time.Sleep(time.Minute)
+		require.Equal(t, []time.Time{late}, set)
+	})
 }

@@ -86,5 +86,5 @@
 //
 //	--- FAIL: TestReadRequest/cut_at_3 (0.00s)
 //	    request_test.go:15: got "", no request: "sto"
-//	    run.go:193: to repeat: go test -run '^TestReadRequest$/^cut_at_3$' example.org/store
+//	    run.go:207: to repeat: go test -run '^TestReadRequest$/^cut_at_3$' example.org/store
 package bufsocktest

@@ -123,6 +123,19 @@ func TestPlayerPausesForALongDeadline(t *testing.T) {
 	})
 }
 
+// Nor does it end early when another deadline is set on the way.
+func TestPlayerPausesForALaterDeadline(t *testing.T) {
+	inBubble(t, interruption(Pause), func(t *testing.T, p *Player) {
+		p.readString(9)
+		start := time.Now()
+		require.NoError(t, p.SetReadDeadline(start.Add(72*time.Hour)))
+		time.AfterFunc(30*time.Hour, func() { p.SetReadDeadline(start.Add(96 * time.Hour)) })
+		_, err := p.readString(9)
+		require.True(t, isTimeout(err), "%v", err)
+		require.Equal(t, 96*time.Hour, time.Since(start))
+	})
+}
+
 // A deadline that passes while nobody is in the pause does not end it.
 func TestPlayerPausesAfterEarlierDeadlines(t *testing.T) {
 	inBubble(t, interruption(Pause), func(t *testing.T, p *Player) {

@@ -66,6 +66,9 @@ func main() {
 
 // mutate does it all, and reports whether the score is good enough.
 func mutate(w io.Writer) (ok bool, err error) {
+	if *dir, err = filepath.Abs(*dir); err != nil { // the go command runs there
+		return false, err
+	}
 	p, err := build.ImportDir(*dir, 0)
 	if err != nil {
 		return false, err
