@@ -34,7 +34,19 @@ func BenchmarkNetstringsWritten(b *testing.B) { benchmark(b, NetstringsWritten()
 func BenchmarkBulkReceived(b *testing.B)      { benchmark(b, BulkReceived()) }
 func BenchmarkBulkSent(b *testing.B)          { benchmark(b, BulkSent()) }
 func BenchmarkBuffered(b *testing.B)          { benchmark(b, Buffered()) }
-func BenchmarkPingPong(b *testing.B)          { benchmark(b, PingPong()) }
+func BenchmarkSplit(b *testing.B)             { benchmark(b, Split()) }
+func BenchmarkRESP(b *testing.B)              { benchmark(b, RESP()) }
+func BenchmarkRESPArray(b *testing.B)         { benchmark(b, RESPArray()) }
+func BenchmarkMemcached(b *testing.B)         { benchmark(b, Memcached()) }
+func BenchmarkNothingThere(b *testing.B)      { benchmark(b, NothingThere()) }
+func BenchmarkLinesTLS(b *testing.B)          { benchmark(b, LinesOn(TLS)) }
+func BenchmarkLinesWrapped(b *testing.B)      { benchmark(b, LinesOn(Wrapped)) }
+func BenchmarkPingPongTCP(b *testing.B)       { benchmark(b, PingPong(TCP)) }
+func BenchmarkPingPongUnix(b *testing.B)      { benchmark(b, PingPong(Unix)) }
+func BenchmarkPingPongWrapped(b *testing.B)   { benchmark(b, PingPong(Wrapped)) }
+func BenchmarkPingPongTLS(b *testing.B)       { benchmark(b, PingPong(TLS)) }
+func BenchmarkAnswersTCP(b *testing.B)        { benchmark(b, Answers(TCP)) }
+func BenchmarkAnswersTLS(b *testing.B)        { benchmark(b, Answers(TLS)) }
 func BenchmarkProxy(b *testing.B)             { benchmark(b, Proxy()) }
 
 func BenchmarkMessageSize(b *testing.B)      { benchmark(b, MessageSize()) }

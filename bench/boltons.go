@@ -31,12 +31,12 @@ var python = sync.OnceValues(func() (string, error) {
 // boltonsSide is receiving for boltons, in a process of Python.
 func boltonsSide(name string, wire func(size int) []byte, method string) Side {
 	const less = "the same semantics, in Python"
-	return Side{name, less, func(size int, seen func([]byte)) (*Session, error) {
+	return Side{Name: name, Less: less, elsewhere: true, Start: func(size int, seen func([]byte)) (*Session, error) {
 		interpreter, err := python()
 		if err != nil {
 			return nil, err
 		}
-		src, err := send(wire(size))
+		src, err := send(TCP, wire(size))
 		if err != nil {
 			return nil, err
 		}
@@ -58,7 +58,7 @@ func boltonsSide(name string, wire func(size int) []byte, method string) Side {
 			})
 			return took, failed
 		}
-		return &Session{do, func() {
+		return &Session{do: do, close: func() {
 			c.close()
 			src.close()
 		}}, nil

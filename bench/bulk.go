@@ -118,7 +118,7 @@ func Buffered() Workload {
 			sending(bufferFlush, "", collect),
 			sending(bufioWriter, "no deadline or lock; nothing can be sent after an error", collectBufio),
 		},
-		Pairs: []Pair{{bufferFlush, bufioWriter, []float64{1.25}}},
+		Pairs: []Pair{{bufferFlush, bufioWriter, []float64{1.10}}},
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"sync"
@@ -79,28 +80,29 @@ func echoBytes(conn net.Conn) error {
 // clients are processes of their own, each with a descriptor per connection.
 func Connections() Workload {
 	side := func(name, less string) Side {
-		return Side{name, less, func(count int, _ func([]byte)) (*Session, error) {
+		return Side{Name: name, Less: less, Start: func(count int, _ func([]byte)) (*Session, error) {
 			if most := maxConnections(); count > most {
 				return nil, fmt.Errorf("%w: this machine allows a process %d connections; raise that with ulimit -n", ErrMissing, most)
 			}
-			f, err := startFleet(name, count)
+			f, err := startFleet(TCP, name, count)
 			if err != nil {
 				return nil, err
 			}
 			do := func(n int) (time.Duration, error) { return f.clients.do(n, nil) }
-			return &Session{inBatches(count, do), f.close}, nil // all of them are busy
+			// In a batch all of them are busy.
+			return &Session{do: inBatches(count, do), close: f.close, batch: count, processor: f.processor}, nil
 		}}
 	}
 	return Workload{
 		Name: "connections", About: "connections served at once, each with a goroutine that sends back lines", Unit: "line",
-		Scale: "connections", Sizes: []int{1, 10, 100, 1000, 10_000},
+		Scale: "connections", Sizes: []int{1, 10, 100, 1000, 10_000}, Dialogue: true,
 		Sides: []Side{
 			side(serveBufsock, ""),
 			side(serveBufio4K, "no deadline, limit or lock"),
 			side(serveBufio32K, "no deadline, limit or lock"),
 		},
 		Pairs: []Pair{
-			{serveBufsock, serveBufio4K, nil},
+			{serveBufsock, serveBufio4K, []float64{1.03, 1.03, 1.03, 1.03, 1.03}},
 			{serveBufsock, serveBufio32K, nil},
 		},
 	}
@@ -118,18 +120,19 @@ func maxConnections() int {
 
 // A fleet is many connections between two child processes.
 type fleet struct {
+	kind            Kind
 	addr            string
 	server, clients *child
 }
 
-func startFleet(service string, connections int) (_ *fleet, err error) {
-	f := new(fleet)
+func startFleet(kind Kind, service string, connections int) (_ *fleet, err error) {
+	f := &fleet{kind: kind}
 	defer func() {
 		if err != nil {
 			f.close()
 		}
 	}()
-	if f.server, err = startSelf("serve", service); err != nil {
+	if f.server, err = startSelf("serve", string(kind), service); err != nil {
 		return nil, err
 	}
 	if f.addr, err = f.server.ask("address"); err != nil {
@@ -142,7 +145,7 @@ func startFleet(service string, connections int) (_ *fleet, err error) {
 // connect starts a process that opens so many connections. Each has sent a line
 // and received it.
 func (f *fleet) connect(connections int) (*child, error) {
-	clients, err := startSelf("connect", f.addr, strconv.Itoa(connections))
+	clients, err := startSelf("connect", string(f.kind), f.addr, strconv.Itoa(connections))
 	if err != nil {
 		return nil, err
 	}
@@ -151,6 +154,22 @@ func (f *fleet) connect(connections int) (*child, error) {
 		return nil, err
 	}
 	return clients, nil
+}
+
+// processor returns what time the two processes have had on a processor.
+func (f *fleet) processor() (total time.Duration, err error) {
+	for _, c := range []*child{f.server, f.clients} {
+		answer, err := c.ask("processor")
+		if err != nil {
+			return 0, err
+		}
+		took, err := time.ParseDuration(answer + "ns")
+		if err != nil {
+			return 0, err
+		}
+		total += took
+	}
+	return total, nil
 }
 
 func (f *fleet) close() {
@@ -187,9 +206,9 @@ func RunChild() {
 	err := errors.New("unknown task")
 	switch args := strings.Split(task, "|"); args[0] {
 	case "serve":
-		err = serveLines(services[args[1]])
+		err = serveLines(Kind(args[1]), services[args[2]])
 	case "connect":
-		err = sendLines(args[1], args[2])
+		err = sendLines(Kind(args[1]), args[2], args[3])
 	}
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "child process, %q: %v\n", task, err)
@@ -213,12 +232,13 @@ func answer(f func(command string) (string, error)) error {
 }
 
 // serveLines gives every connection to the service. It tells its address, and
-// what memory it has in use: heap and stacks.
-func serveLines(service func(net.Conn) error) error {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+// what memory it has in use: heap, stacks, and what of it is resident.
+func serveLines(kind Kind, service func(net.Conn) error) error {
+	l, cleanUp, err := kind.listen()
 	if err != nil {
 		return err
 	}
+	defer cleanUp()
 	go func() {
 		for {
 			conn, err := l.Accept()
@@ -226,7 +246,7 @@ func serveLines(service func(net.Conn) error) error {
 				fmt.Fprintln(os.Stderr, err)
 				return
 			}
-			go service(conn)
+			go serveConn(kind, conn, service)
 		}
 	}()
 	return answer(func(command string) (string, error) {
@@ -235,10 +255,40 @@ func serveLines(service func(net.Conn) error) error {
 			return l.Addr().String(), nil
 		case "memory":
 			m := memory()
-			return fmt.Sprint(m.HeapAlloc, " ", m.StackInuse), nil
+			return fmt.Sprint(m.HeapAlloc, " ", m.StackInuse, " ", resident()), nil
+		case "processor":
+			return tellProcessor()
 		}
 		return "", fmt.Errorf("unknown command %q", command)
 	})
+}
+
+// serveConn leaves the handshake of TLS to a function of its own, so that the
+// stack that it needs is no part of the service's.
+func serveConn(kind Kind, conn net.Conn, service func(net.Conn) error) {
+	conn, err := kind.server(conn)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return
+	}
+	service(conn)
+}
+
+func tellProcessor() (string, error) {
+	took, err := processorTime(processClock)
+	return strconv.FormatInt(took.Nanoseconds(), 10), err
+}
+
+// resident returns how much of the memory of this process is in RAM, where
+// Linux tells it.
+func resident() int {
+	statm, err := os.ReadFile("/proc/self/statm")
+	if err != nil {
+		return 0
+	}
+	var size, pages int
+	fmt.Sscan(string(statm), &size, &pages)
+	return pages * os.Getpagesize()
 }
 
 // memory returns what is in use, with everything gone that can go.
@@ -246,24 +296,28 @@ func memory() (m runtime.MemStats) {
 	for range 3 { // pools are emptied in two cycles
 		runtime.GC()
 	}
+	debug.FreeOSMemory()
 	runtime.ReadMemStats(&m)
 	return m
 }
 
 // sendLines opens the connections. Told a number, it has them send so many
 // lines, and receive them again, and tells the nanoseconds that took.
-func sendLines(addr, connections string) error {
+func sendLines(kind Kind, addr, connections string) error {
 	count, err := strconv.Atoi(connections)
 	if err != nil {
 		return err
 	}
 	conns := make([]net.Conn, count)
 	for i := range conns {
-		if conns[i], err = net.Dial("tcp", addr); err != nil {
+		if conns[i], err = kind.dial(addr); err != nil {
 			return err
 		}
 	}
 	return answer(func(command string) (string, error) {
+		if command == "processor" {
+			return tellProcessor()
+		}
 		n, err := strconv.Atoi(command)
 		if err != nil {
 			return "", err

@@ -26,6 +26,11 @@ func MessageSize() Workload {
 	for size := 1 << 10; size <= 64<<20; size *= 4 {
 		sizes = append(sizes, size)
 	}
+	largest := func(goal float64) []float64 {
+		goals := make([]float64, len(sizes))
+		goals[len(sizes)-2], goals[len(sizes)-1] = goal, goal
+		return goals
+	}
 	wire := func(size int) []byte { return append(text(size), lf...) }
 	return Workload{
 		Name: "message-size", About: "messages of more and more bytes", Unit: "message",
@@ -39,7 +44,9 @@ func MessageSize() Workload {
 			receiving(bareReadFull, "no deadline or lock", text, readFull),
 		},
 		Pairs: []Pair{
-			{recvUntil, bufioReadBytes, nil},
+			{recvUntil, bufioReadBytes, largest(1)},
+			{recvUntilAppendTo, bareReadFull, largest(1.5)},
+			{readNetstringAppendTo, bareReadFull, largest(1.25)},
 			{recvSizeAppendTo, bareReadFull, nil},
 		},
 	}
@@ -75,14 +82,14 @@ func receiveByteByByte(conn net.Conn, _ int) loop {
 func BufferedMessages() Workload {
 	return Workload{
 		Name: "buffered-messages", About: "lines of 16 B, many of them in the buffer", Unit: "line",
-		Scale: "lines in the buffer", Sizes: []int{1, 10, 100, 1000, 10_000, 100_000, 1_000_000},
+		Scale: "lines in the buffer", Sizes: []int{1, 10, 100, 1000, 10_000, 100_000, 1_000_000}, OwnTime: true,
 		Sides: []Side{
 			draining(recvUntilAppendTo, "", drainUntil),
 			draining(bufioReadSlice, "no deadline or lock; the line is valid until the next read", drainReadSlice),
 			drainingBoltons(),
 		},
 		Pairs: []Pair{
-			{recvUntilAppendTo, bufioReadSlice, nil},
+			{recvUntilAppendTo, bufioReadSlice, []float64{0, 0, 1.9, 1.9, 1.9, 1.9, 1.9}},
 			{recvUntilAppendTo, boltonsUntil, nil},
 		},
 	}
@@ -101,8 +108,8 @@ type drainer struct {
 // draining is a side that fetches as many lines into its buffer as the size
 // says, and takes the time of receiving them from there.
 func draining(name, less string, open func(conn net.Conn, size int) drainer) Side {
-	return Side{name, less, func(count int, seen func([]byte)) (*Session, error) {
-		src, err := send(shortLine)
+	return Side{Name: name, Less: less, Start: func(count int, seen func([]byte)) (*Session, error) {
+		src, err := send(TCP, shortLine)
 		if err != nil {
 			return nil, err
 		}
@@ -119,7 +126,7 @@ func draining(name, less string, open func(conn net.Conn, size int) drainer) Sid
 			})
 			return took, err
 		})
-		return &Session{do, func() {
+		return &Session{do: do, close: func() {
 			conn.Close()
 			src.close()
 		}}, nil
@@ -205,16 +212,18 @@ func drainReadSlice(conn net.Conn, size int) drainer {
 // drainingBoltons leaves out what would take minutes.
 func drainingBoltons() Side {
 	side := boltonsSide(boltonsUntil, func(int) []byte { return shortLine }, "buffered")
-	return Side{side.Name, side.Less, func(count int, seen func([]byte)) (*Session, error) {
+	start := side.Start
+	side.Start = func(count int, seen func([]byte)) (*Session, error) {
 		if count > 10_000 {
 			return nil, fmt.Errorf("%w: takes minutes, because the time of a line grows with what is buffered", ErrMissing)
 		}
-		session, err := side.Start(count, seen)
+		session, err := start(count, seen)
 		if err == nil {
 			session.do = inBatches(count, session.do)
 		}
 		return session, err
-	}}
+	}
+	return side
 }
 
 const (
@@ -227,7 +236,7 @@ func Delimiters() Workload {
 	const size = 64
 	wire := func(int) []byte { return append(text(size), lf...) }
 	any := func(name, format string) Side {
-		return Side{name, "", func(count int, seen func([]byte)) (*Session, error) {
+		return Side{Name: name, Start: func(count int, seen func([]byte)) (*Session, error) {
 			side := receiving(name, "", wire, receiveUntilAny(delimiters(count, format)))
 			return side.Start(count, seen)
 		}}
@@ -277,7 +286,7 @@ func Contention() Workload {
 	const size = 64
 	wire := func(int) []byte { return append(text(size), lf...) }
 	shared := func(name, less string, open opener) Side {
-		return Side{name, less, func(goroutines int, seen func([]byte)) (*Session, error) {
+		return Side{Name: name, Less: less, Start: func(goroutines int, seen func([]byte)) (*Session, error) {
 			side := receiving(name, less, wire, func(conn net.Conn, _ int) loop {
 				return open(conn, size).split(goroutines)
 			})
@@ -286,7 +295,7 @@ func Contention() Workload {
 	}
 	return Workload{
 		Name: "contention", About: "goroutines that receive lines of 64 B from one connection", Unit: "line",
-		Scale: "goroutines", Sizes: []int{1, 2, 4, 8, 16, 32, 64},
+		Scale: "goroutines", Sizes: []int{1, 2, 4, 8, 16, 32, 64}, OwnTime: true,
 		Sides: []Side{
 			shared(recvUntil, "", receiveUntil(lf)),
 			shared(sharedReadBytes, "no deadline or limit; a goroutine that waits for the lock cannot give up", func(conn net.Conn, _ int) loop {

@@ -18,6 +18,7 @@ var (
 const (
 	recvUntil         = "bufsock RecvUntil"
 	recvUntilAppendTo = "bufsock RecvUntil, AppendTo"
+	recvSplitAppendTo = "bufsock RecvSplit, AppendTo"
 	idiom             = "SetReadDeadline + bufio ReadBytes"
 	bufioReadBytes    = "bufio ReadBytes"
 	bufioReadBytes4K  = "bufio ReadBytes, 4 KiB"
@@ -63,6 +64,55 @@ func Lines() Workload {
 	}
 }
 
+// LinesOn receives lines on another kind of connection.
+func LinesOn(kind Kind) Workload {
+	wire := func(size int) []byte { return append(text(size), lf...) }
+	return Workload{
+		Name: "lines-" + string(kind), About: "lines that end in LF, pipelined, " + kind.about(), Unit: "line",
+		Sizes: []int{16, 64, 1024},
+		Sides: []Side{
+			receivingOn(kind, recvUntilAppendTo, "", wire, receiveUntilAppendTo(lf)),
+			receivingOn(kind, bufioReadSlice, "no deadline or lock; the line is valid until the next read", wire, readSlice),
+		},
+		Pairs: []Pair{{recvUntilAppendTo, bufioReadSlice, []float64{2.0, 1.5, 1.15}}},
+	}
+}
+
+// Split receives lines that a split function finds.
+func Split() Workload {
+	wire := func(size int) []byte { return append(text(size), lf...) }
+	return Workload{
+		Name: "split", About: "lines found by a split function, pipelined", Unit: "line",
+		Sizes: []int{16, 64, 1024},
+		Sides: []Side{
+			receiving(recvSplitAppendTo, "", wire, receiveSplit),
+			receiving(recvUntilAppendTo, "", wire, receiveUntilAppendTo(lf)),
+			receiving(bufioScanner, "no deadline or lock; the line is valid until the next read", wire, scan),
+		},
+		Pairs: []Pair{
+			{recvSplitAppendTo, recvUntilAppendTo, []float64{1.4, 0, 0}},
+			{recvSplitAppendTo, bufioScanner, nil},
+		},
+	}
+}
+
+func receiveSplit(conn net.Conn, size int) loop {
+	s := socket(conn, size)
+	dst := make([]byte, 0, size)
+	return func(n int, seen func([]byte)) (err error) {
+		line := dst
+		for range n {
+			if line, err = s.RecvSplit(bufio.ScanLines, bufsock.AppendTo(line[:0])); err != nil {
+				return err
+			}
+			if seen != nil {
+				seen(line)
+			}
+		}
+		return nil
+	}
+}
+
 // LinesCRLF receives lines that end in CRLF, a delimiter of two bytes.
 func LinesCRLF() Workload {
 	wire := func(size int) []byte { return append(text(size), crlf...) }
@@ -76,7 +126,7 @@ func LinesCRLF() Workload {
 		},
 		Pairs: []Pair{
 			{recvUntil, textprotoBytes, []float64{1.05, 1.05, 1.05}},
-			{recvUntilAppendTo, textprotoBytes, []float64{0.65, 0.60, 0.55}},
+			{recvUntilAppendTo, textprotoBytes, []float64{0.60, 0.60, 0.55}},
 		},
 	}
 }

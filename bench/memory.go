@@ -3,24 +3,51 @@ package bench
 import "fmt"
 
 // An IdleCost is what an idle connection costs that has served a line, in
-// bytes: its part of the heap, and the stack of the goroutine that waits for
-// the next line.
+// bytes: its part of the heap, the stack of the goroutine that waits for the
+// next line, and what of the process's memory is in RAM.
 type IdleCost struct {
-	Side        string
-	Heap, Stack float64
+	Kind                  Kind
+	Side                  string
+	Heap, Stack, Resident float64
 }
 
-// MaxIdleConnections returns how many connections IdleConnections can measure
-// on this machine.
+// MaxIdleConnections returns how many connections a process of this machine can
+// have open.
 func MaxIdleConnections() int { return maxConnections() }
 
-// IdleConnections measures what idle connections cost, with so many of them.
-// The first is the bare connection. It calls progress with each side.
-func IdleConnections(count int, progress func(side string)) ([]IdleCost, error) {
+// IdleGoal returns how many bytes an idle connection of bufsock may cost beyond
+// the bare one, and whether its stack counts, too.
+func IdleGoal(kind Kind) (goal float64, stack bool) {
+	switch kind {
+	case TCP, Unix:
+		return 600, true
+	}
+	return 800, false
+}
+
+// Beyond returns what of the cost the goal is for, beyond that of the bare
+// connection.
+func (c *IdleCost) Beyond(bare *IdleCost) float64 {
+	n := c.Heap - bare.Heap
+	if _, stack := IdleGoal(c.Kind); stack {
+		n += c.Stack - bare.Stack
+	}
+	return n
+}
+
+// IdleSides are the sides that IdleConnections can measure.
+func IdleSides() []string {
+	return []string{serveBare, serveBufsock, serveBufio4K, serveBufio32K}
+}
+
+// IdleConnections measures what idle connections of the kind cost, with so many
+// of them, which need not fit into one process. It calls progress with each
+// side.
+func IdleConnections(kind Kind, count int, sides []string, progress func(side string)) ([]IdleCost, error) {
 	var costs []IdleCost
-	for _, side := range []string{serveBare, serveBufsock, serveBufio4K, serveBufio32K} {
+	for _, side := range sides {
 		progress(side)
-		cost, err := idleCost(side, count)
+		cost, err := idleCost(kind, side, count)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", side, err)
 		}
@@ -29,32 +56,67 @@ func IdleConnections(count int, progress func(side string)) ([]IdleCost, error) 
 	return costs, nil
 }
 
-func idleCost(side string, count int) (cost IdleCost, err error) {
-	f, err := startFleet(side, 1) // the first connection costs more
-	if err != nil {
-		return cost, err
+// idleCost opens the connections and keeps all of them until it has asked.
+func idleCost(kind Kind, side string, count int) (cost IdleCost, err error) {
+	var total usage
+	for left := count; left > 0; left -= maxConnections() {
+		grown, end, err := idleFleet(kind, side, min(left, maxConnections()))
+		if err != nil {
+			return cost, err
+		}
+		defer end()
+		total.add(grown, 1)
 	}
-	defer f.close()
-	heap, stack, err := f.memory()
+	n := float64(count)
+	return IdleCost{kind, side, total.heap / n, total.stack / n, total.resident / n}, nil
+}
+
+// idleFleet opens the connections and returns by how much the server has grown.
+func idleFleet(kind Kind, side string, count int) (grown usage, end func(), err error) {
+	f, err := startFleet(kind, side, 1) // the first connection costs more
 	if err != nil {
-		return cost, err
+		return grown, nil, err
+	}
+	defer func() {
+		if err != nil {
+			f.close()
+		}
+	}()
+	before, err := f.memory()
+	if err != nil {
+		return grown, nil, err
 	}
 	more, err := f.connect(count)
 	if err != nil {
-		return cost, err
+		return grown, nil, err
 	}
-	defer more.close()
-	heapThen, stackThen, err := f.memory()
-	return IdleCost{side, (heapThen - heap) / float64(count), (stackThen - stack) / float64(count)}, err
+	end = func() {
+		more.close()
+		f.close()
+	}
+	if grown, err = f.memory(); err != nil {
+		more.close()
+	}
+	grown.add(before, -1)
+	return grown, end, err
+}
+
+// A usage is the memory that a process has in use, in bytes.
+type usage struct{ heap, stack, resident float64 }
+
+func (u *usage) add(other usage, times float64) {
+	u.heap += times * other.heap
+	u.stack += times * other.stack
+	u.resident += times * other.resident
 }
 
 // memory returns what the server has in use.
-func (f *fleet) memory() (heap, stack float64, err error) {
+func (f *fleet) memory() (u usage, err error) {
 	answer, err := f.server.ask("memory")
 	if err == nil {
-		_, err = fmt.Sscan(answer, &heap, &stack)
+		_, err = fmt.Sscan(answer, &u.heap, &u.stack, &u.resident)
 	}
-	return heap, stack, err
+	return u, err
 }
 
 // A HeldMemory is by how many bytes the heap has grown after a connection has

@@ -12,8 +12,8 @@ import (
 // loop of its own.
 func netpollSide(name string, wire func(size int) []byte, open func(netpoll.Connection) loop) Side {
 	const less = "no limit or lock; reads ahead without bound; the message is valid until Release"
-	return Side{name, less, func(size int, seen func([]byte)) (*Session, error) {
-		src, err := send(wire(size))
+	return Side{Name: name, Less: less, elsewhere: true, Start: func(size int, seen func([]byte)) (*Session, error) {
+		src, err := send(TCP, wire(size))
 		if err != nil {
 			return nil, err
 		}

@@ -23,8 +23,8 @@ func Proxy() Workload {
 		Name: "proxy", About: "a header line, and then io.Copy from one connection to another", Unit: "stream",
 		Sizes: []int{64 << 20},
 		Sides: []Side{
-			{socketCopy, "", proxying(copySockets)},
-			{bareCopy, "no deadline, limit or lock; the length of the header must be known", proxying(copyConns)},
+			{Name: socketCopy, Start: proxying(copySockets)},
+			{Name: bareCopy, Less: "no deadline, limit or lock; the length of the header must be known", Start: proxying(copyConns)},
 		},
 		Pairs: []Pair{{socketCopy, bareCopy, []float64{1.02}}},
 	}
@@ -68,7 +68,7 @@ func proxying(copy func(dst, src *net.TCPConn) (int64, error)) func(int, func([]
 }
 
 func proxyOnce(copy func(dst, src *net.TCPConn) (int64, error), body []byte, times int, seen func([]byte)) (time.Duration, error) {
-	source, err := serve(func(conn *net.TCPConn) {
+	source, err := serve(TCP, func(conn net.Conn) {
 		io.WriteString(conn, header)
 		for range times {
 			conn.Write(body)
@@ -94,7 +94,7 @@ func proxyOnce(copy func(dst, src *net.TCPConn) (int64, error), body []byte, tim
 	}
 	defer dst.Close()
 	start := time.Now()
-	n, err := copy(dst, src)
+	n, err := copy(dst.(*net.TCPConn), src.(*net.TCPConn))
 	took := time.Since(start)
 	if want := int64(len(body) * times); err == nil && n != want {
 		err = fmt.Errorf("copied %d bytes, want %d", n, want)

@@ -4,15 +4,28 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"runtime"
 	"slices"
 	"time"
 )
 
 // A Plan says how long to measure.
 type Plan struct {
-	Rounds int           // how often each side has its turn
+	Rounds int           // how often each side has its turn; zero: by Time
 	Turn   time.Duration // about how long a turn takes
+	Time   time.Duration // about how long each side takes in all, if Rounds is zero
+	Clock  Clock         // the zero value is Wall
+}
+
+// minRounds is how many rounds there are at least, however long they take.
+const minRounds = 7
+
+// rounds returns how many rounds there are, given how long a turn of the slowest
+// side takes.
+func (p Plan) rounds(slowest time.Duration) int {
+	if p.Rounds > 0 {
+		return p.Rounds
+	}
+	return max(minRounds, int(p.Time/slowest))
 }
 
 // Times are the nanoseconds per unit of a side, one for each round.
@@ -52,10 +65,16 @@ func (w *Workload) Measure(size int, plan Plan, progress func(round int)) (*Resu
 			return nil, sideError(w, &side, err)
 		}
 	}
-	for round := range plan.Rounds {
+	slowest := plan.Turn
+	for _, t := range runs {
+		slowest = max(slowest, t.took)
+	}
+	sweeper := newSweeper()
+	for round := range plan.rounds(slowest) {
 		progress(round + 1)
 		for _, t := range runs {
-			ns, err := t.measure()
+			sweeper.sweep()
+			ns, err := t.measure(w, plan.Clock)
 			if err != nil {
 				return nil, sideError(w, &t.side, err)
 			}
@@ -71,12 +90,14 @@ type turn struct {
 	side    Side
 	session *Session
 	n       int
+	took    time.Duration // about how long that takes
 }
 
 // calibrate chooses n for turns of about d. It goes by the fastest of three
 // tries, so that one that the machine has held up does not make n too small.
 func (t *turn) calibrate(d time.Duration) error {
-	for t.n = 1; ; t.n *= 2 {
+	batch := max(1, t.session.batch)
+	for t.n = batch; ; t.n *= 2 {
 		fastest := time.Duration(math.MaxInt64)
 		for range 3 {
 			took, err := t.session.Do(t.n)
@@ -86,16 +107,17 @@ func (t *turn) calibrate(d time.Duration) error {
 			fastest = min(fastest, took)
 		}
 		if fastest >= d/4 {
-			t.n = max(1, int(float64(t.n)*float64(d)/float64(fastest)))
+			each := float64(fastest) / float64(t.n)
+			t.n = max(1, int(float64(d)/each/float64(batch))) * batch
+			t.took = time.Duration(float64(t.n) * each)
 			return nil
 		}
 	}
 }
 
 // measure takes the turn and returns the nanoseconds per unit.
-func (t *turn) measure() (float64, error) {
-	runtime.GC() // the garbage of one side is not the burden of the next
-	took, err := t.session.Do(t.n)
+func (t *turn) measure(w *Workload, clock Clock) (float64, error) {
+	took, err := clock.measure(w, t)
 	return float64(took.Nanoseconds()) / float64(t.n), err
 }
 
@@ -127,6 +149,13 @@ func Quantile(values []float64, q float64) float64 {
 
 // Median returns the value in the middle.
 func Median(values []float64) float64 { return Quantile(values, 0.5) }
+
+// Doubt returns how far the median may be from that of endless rounds: half of
+// the range that holds it 19 times of 20.
+func Doubt(values []float64) float64 {
+	half := 0.98 / math.Sqrt(float64(len(values)))
+	return (Quantile(values, min(0.5+half, 1)) - Quantile(values, max(0.5-half, 0))) / 2
+}
 
 func sideError(w *Workload, side *Side, err error) error {
 	return fmt.Errorf("%s: %s: %w", w.Name, side.Name, err)

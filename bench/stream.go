@@ -10,27 +10,32 @@ import (
 
 // A server talks to one client on loopback.
 type server struct {
+	kind           Kind
 	listener       net.Listener
 	accepted, done chan struct{}
 }
 
-// serve accepts one connection and has handle talk to it, until the client
-// closes the connection.
-func serve(handle func(*net.TCPConn)) (*server, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+// serve accepts one connection of the kind and has handle talk to it, until the
+// client closes the connection.
+func serve(kind Kind, handle func(net.Conn)) (*server, error) {
+	l, cleanUp, err := kind.listen()
 	if err != nil {
 		return nil, err
 	}
-	s := &server{l, make(chan struct{}), make(chan struct{})}
+	s := &server{kind, l, make(chan struct{}), make(chan struct{})}
 	go func() {
 		defer close(s.done)
+		defer cleanUp()
 		conn, err := l.Accept()
+		if err == nil {
+			conn, err = kind.server(conn)
+		}
 		close(s.accepted)
 		if err != nil {
 			return
 		}
 		defer conn.Close()
-		handle(conn.(*net.TCPConn))
+		handle(conn)
 	}()
 	return s, nil
 }
@@ -38,13 +43,13 @@ func serve(handle func(*net.TCPConn)) (*server, error) {
 func (s *server) addr() string { return s.listener.Addr().String() }
 
 // dial connects to the server.
-func (s *server) dial() (*net.TCPConn, error) {
-	conn, err := net.Dial("tcp", s.addr())
+func (s *server) dial() (net.Conn, error) {
+	conn, err := s.kind.dial(s.addr())
 	if err != nil {
 		return nil, err
 	}
 	<-s.accepted
-	return conn.(*net.TCPConn), nil
+	return conn, nil
 }
 
 // close waits until the server has met the end of its connection, which the
@@ -74,25 +79,35 @@ const blockSize = 256 << 10
 // A source is a server that sends as many messages as it is told.
 type source struct {
 	*server
-	counts chan int
+	message []byte
+	counts  chan int
 }
 
 // send serves messages that are all the same, given as they are on the wire.
 // Between turns nothing is under way, so that no side can read ahead.
-func send(message []byte) (*source, error) {
-	perBlock := max(1, blockSize/len(message))
-	block := bytes.Repeat(message, perBlock)
-	counts := make(chan int, 1)
-	srv, err := serve(func(conn *net.TCPConn) {
-		for n := range counts {
-			for ; n > 0; n -= perBlock {
-				if _, err := conn.Write(block[:min(n, perBlock)*len(message)]); err != nil {
-					return
-				}
+func send(kind Kind, message []byte) (*source, error) {
+	src := newSource(message)
+	srv, err := serve(kind, src.feed)
+	src.server = srv
+	return src, err
+}
+
+func newSource(message []byte) *source {
+	return &source{message: message, counts: make(chan int, 1)}
+}
+
+// feed sends what is asked for.
+func (s *source) feed(conn net.Conn) {
+	size := len(s.message)
+	perBlock := max(1, blockSize/size)
+	block := bytes.Repeat(s.message, perBlock)
+	for n := range s.counts {
+		for ; n > 0; n -= perBlock {
+			if _, err := conn.Write(block[:min(n, perBlock)*size]); err != nil {
+				return
 			}
 		}
-	})
-	return &source{srv, counts}, err
+	}
 }
 
 // during has the source send n messages while work runs, and returns how long
@@ -110,7 +125,7 @@ func (s *source) session(receive loop, seen func([]byte), hangUp func() error) *
 	do := func(n int) (time.Duration, error) {
 		return s.during(n, func() error { return receive(n, seen) })
 	}
-	return &Session{do, func() {
+	return &Session{do: do, close: func() {
 		hangUp()
 		s.close()
 	}}
@@ -127,14 +142,19 @@ const lowWater = 64 << 10
 
 // sink serves clients that only send. seen may be nil.
 func sink(seen func([]byte)) (*server, error) {
-	return serve(func(conn *net.TCPConn) {
-		if raw, err := conn.SyscallConn(); err == nil {
-			raw.Control(func(fd uintptr) {
-				syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVLOWAT, lowWater)
-			})
-		}
+	return serve(TCP, func(conn net.Conn) {
+		sleepLong(conn)
 		drain(conn, seen)
 	})
+}
+
+// sleepLong has the kernel wake who reads from conn when there is much to read.
+func sleepLong(conn net.Conn) {
+	if raw, err := bottom(conn).(syscall.Conn).SyscallConn(); err == nil {
+		raw.Control(func(fd uintptr) {
+			syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVLOWAT, lowWater)
+		})
+	}
 }
 
 func drain(conn net.Conn, seen func([]byte)) {
@@ -151,8 +171,8 @@ func drain(conn net.Conn, seen func([]byte)) {
 }
 
 // echo sends back what it receives, in pieces of size bytes.
-func echo(size int) (*server, error) {
-	return serve(func(conn *net.TCPConn) {
+func echo(kind Kind, size int) (*server, error) {
+	return serve(kind, func(conn net.Conn) {
 		buf := make([]byte, size)
 		for {
 			if _, err := io.ReadFull(conn, buf); err != nil {
@@ -168,8 +188,13 @@ func echo(size int) (*server, error) {
 // receiving is a side that receives messages which come without a pause. wire
 // returns a message as it is on the wire.
 func receiving(name, less string, wire func(size int) []byte, open opener) Side {
-	return Side{name, less, func(size int, seen func([]byte)) (*Session, error) {
-		src, err := send(wire(size))
+	return receivingOn(TCP, name, less, wire, open)
+}
+
+// receivingOn is receiving on a kind of connection.
+func receivingOn(kind Kind, name, less string, wire func(size int) []byte, open opener) Side {
+	return Side{Name: name, Less: less, Start: func(size int, seen func([]byte)) (*Session, error) {
+		src, err := send(kind, wire(size))
 		if err != nil {
 			return nil, err
 		}
@@ -184,7 +209,7 @@ func receiving(name, less string, wire func(size int) []byte, open opener) Side 
 
 // sending is a side that sends messages to a peer that only receives.
 func sending(name, less string, open opener) Side {
-	return Side{name, less, func(size int, seen func([]byte)) (*Session, error) {
+	return Side{Name: name, Less: less, Start: func(size int, seen func([]byte)) (*Session, error) {
 		srv, err := sink(seen)
 		if err != nil {
 			return nil, err

@@ -9,6 +9,7 @@ package bench
 
 import (
 	"net"
+	"slices"
 	"time"
 
 	"github.com/bufsock/bufsock"
@@ -30,6 +31,9 @@ type Workload struct {
 	Scale string // what Sizes are a scale of, for a workload of [Growth]
 	Sides []Side
 	Pairs []Pair
+
+	Dialogue bool // the time is that of both ends together
+	OwnTime  bool // sides leave out a part of what they do
 }
 
 // A Side is one way to do a workload.
@@ -44,6 +48,8 @@ type Side struct {
 	// it is called with what the side receives: the payload of every message,
 	// or the bytes of the stream.
 	Start func(size int, seen func([]byte)) (*Session, error)
+
+	elsewhere bool // it works in other processes or goroutines, too
 }
 
 // A Pair is two sides whose times are compared.
@@ -55,10 +61,42 @@ type Pair struct {
 	Goals []float64
 }
 
+// Goal returns the goal of the pair at a size, and whether there is one.
+func (w *Workload) Goal(p Pair, size int) (float64, bool) {
+	i := slices.Index(w.Sizes, size)
+	if i < 0 || p.Goals == nil || p.Goals[i] == 0 {
+		return 0, false
+	}
+	return p.Goals[i], true
+}
+
+// Aimed returns the workload at one size, with nothing but the pairs that have
+// a goal for it.
+func (w Workload) Aimed(size int) Workload {
+	var pairs []Pair
+	var sides []Side
+	named := map[string]bool{}
+	for _, p := range w.Pairs {
+		if goal, ok := w.Goal(p, size); ok {
+			pairs = append(pairs, Pair{p.Subject, p.Peer, []float64{goal}})
+			named[p.Subject], named[p.Peer] = true, true
+		}
+	}
+	for _, side := range w.Sides {
+		if named[side.Name] {
+			sides = append(sides, side)
+		}
+	}
+	w.Sizes, w.Pairs, w.Sides = []int{size}, pairs, sides
+	return w
+}
+
 // A Session is a side at work.
 type Session struct {
-	do    func(n int) (time.Duration, error)
-	close func()
+	do        func(n int) (time.Duration, error)
+	close     func()
+	batch     int                           // the work comes in so many units; zero: in any number
+	processor func() (time.Duration, error) // its time on a processor so far; nil: that of this process
 }
 
 // Do does the work n times and returns how long that took.
@@ -70,8 +108,11 @@ func (s *Session) Close() { s.close() }
 // Workloads returns the workloads that compare times.
 func Workloads() []Workload {
 	return []Workload{
-		Lines(), LinesCRLF(), Netstrings(), NetstringsWritten(),
-		BulkReceived(), BulkSent(), Buffered(), PingPong(), Proxy(),
+		Lines(), LinesOn(TLS), LinesOn(Wrapped), LinesCRLF(), Split(),
+		RESP(), RESPArray(), Memcached(), Netstrings(), NetstringsWritten(),
+		BulkReceived(), BulkSent(), Buffered(),
+		PingPong(TCP), PingPong(Unix), PingPong(Wrapped), PingPong(TLS),
+		Answers(TCP), Answers(TLS), NothingThere(), Proxy(),
 	}
 }
 

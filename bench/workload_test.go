@@ -26,13 +26,25 @@ func (d *digest) add(b []byte) {
 // payloads are what the sides of a workload see of a unit, given the size.
 var payloads = map[string]func(size int) []byte{
 	"lines":              text,
+	"lines-tls":          text,
+	"lines-wrapped":      text,
 	"crlf":               text,
+	"split":              text,
+	"resp":               func(size int) []byte { return append([]byte("SETuser:100"), text(size)...) },
+	"resp-array":         func(size int) []byte { return bytes.Repeat(text(size), arrayBulks) },
+	"memcached":          text,
 	"netstrings":         text,
 	"netstrings-written": netstringOf,
 	"bulk-received":      text,
 	"bulk-sent":          text,
 	"buffered":           func(size int) []byte { return bytes.Repeat(text(size), pieces) },
-	"ping-pong":          func(size int) []byte { return text(size - 1) },
+	"ping-pong-tcp":      shorter,
+	"ping-pong-unix":     shorter,
+	"ping-pong-wrapped":  shorter,
+	"ping-pong-tls":      shorter,
+	"answers-tcp":        shorter,
+	"answers-tls":        shorter,
+	"nothing-there":      func(int) []byte { return nil },
 	"proxy":              func(size int) []byte { return bytes.Repeat(text(mebi), size/mebi) },
 	"message-size":       text,
 	"late-delimiter":     text,
@@ -41,6 +53,9 @@ var payloads = map[string]func(size int) []byte{
 	"connections":        func(int) []byte { return nil }, // its clients check themselves
 	"contention":         func(int) []byte { return text(64) },
 }
+
+// shorter is the text of a line whose size counts its end.
+func shorter(size int) []byte { return text(size - 1) }
 
 func TestSidesSeeEveryByte(t *testing.T) {
 	for _, w := range append(Workloads(), Growth()...) {
@@ -132,7 +147,7 @@ func TestMeasureAlternates(t *testing.T) {
 				order += name
 				return time.Duration(n) * time.Millisecond, nil
 			}
-			return &Session{do, func() { order += "-" + name }}, nil
+			return &Session{do: do, close: func() { order += "-" + name }}, nil
 		}}
 	}
 	missing := Side{Name: "M", Start: func(int, func([]byte)) (*Session, error) { return nil, ErrMissing }}
@@ -202,7 +217,7 @@ func TestWriteCalls(t *testing.T) {
 }
 
 func TestIdleConnections(t *testing.T) {
-	costs, err := IdleConnections(200, func(string) {})
+	costs, err := IdleConnections(TCP, 200, IdleSides(), func(string) {})
 	require.NoError(t, err)
 	require.Len(t, costs, 4)
 	heap := map[string]float64{}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -73,14 +72,4 @@ func ratioText(r float64) string {
 		return fmt.Sprintf("%.2f", r)
 	}
 	return fmt.Sprintf("%.3f", r)
-}
-
-// goal returns the goal of the pair at the size of the result, and whether
-// there is one.
-func goal(p bench.Pair, r *bench.Result) (float64, bool) {
-	i := slices.Index(r.Workload.Sizes, r.Size)
-	if p.Goals == nil || p.Goals[i] == 0 {
-		return 0, false
-	}
-	return p.Goals[i], true
 }

@@ -3,7 +3,10 @@
 //
 //	go run ./cmd/report
 //
-// With -only it measures a part. Then, and with -n, it only prints.
+// With -only it measures a part. Then, and with -n, it only prints. With -goals
+// it prints whether each goal was reached, within minutes:
+//
+//	go run ./cmd/report -goals -only 'ping-pong|resp'
 package main
 
 import (
@@ -23,8 +26,17 @@ func main() {
 		rounds    = flag.Int("rounds", 81, "how often each side has its turn; for growth an eighth of that")
 		turn      = flag.Duration("turn", 15*time.Millisecond, "about how long a turn takes")
 		printOnly = flag.Bool("n", false, "print only, write no files")
+		goals     = flag.Bool("goals", false, "measure what has a goal, in short turns, and print a line for each")
+		clock     = flag.String("clock", "cpu", "with -goals: wall, or cpu, which other programs disturb less")
 	)
 	flag.Parse()
+	if *goals {
+		if err := runGoals(os.Stdout, *only, goalPlan(*rounds, *turn, bench.Clock(*clock))); err != nil {
+			fmt.Fprintln(os.Stderr, "report:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	if err := run(*only, bench.Plan{Rounds: *rounds, Turn: *turn}, *printOnly || *only != ""); err != nil {
 		fmt.Fprintln(os.Stderr, "report:", err)
 		os.Exit(1)

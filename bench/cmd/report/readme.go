@@ -133,7 +133,7 @@ func writeSection(out io.Writer, s *section) {
 
 // goalCell is the goal of a pair, and a word if it was missed.
 func goalCell(p bench.Pair, r *bench.Result) string {
-	goal, ok := goal(p, r)
+	goal, ok := r.Workload.Goal(p, r.Size)
 	if !ok {
 		return ""
 	}

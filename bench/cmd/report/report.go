@@ -151,7 +151,7 @@ func (r *report) measureMemory(p *progress) (err error) {
 	p.step("memory")
 	show := func(side string) { p.show("%s", side) }
 	r.idleConnections = min(idleConnections, bench.MaxIdleConnections())
-	if r.idle, err = bench.IdleConnections(r.idleConnections, show); err != nil {
+	if r.idle, err = bench.IdleConnections(bench.TCP, r.idleConnections, bench.IdleSides(), show); err != nil {
 		return err
 	}
 	r.held, err = bench.AfterLargeMessage(largeMessage, show)

@@ -114,8 +114,8 @@ func TestCharts(t *testing.T) {
 func TestMeasureAPart(t *testing.T) {
 	r := newReport(bench.Plan{Rounds: 2, Turn: time.Millisecond})
 	var out bytes.Buffer
-	require.NoError(t, r.measure(regexp.MustCompile("^(ping-pong|crlf/64$)"), &out))
-	require.Contains(t, out.String(), "ping-pong: a line there and back")
+	require.NoError(t, r.measure(regexp.MustCompile("^(ping-pong-tcp|crlf/64$)"), &out))
+	require.Contains(t, out.String(), "ping-pong-tcp: a line there and back, on TCP")
 	require.Contains(t, out.String(), "64 B  bufsock RecvUntil")
 	require.NotContains(t, out.String(), "16 B")
 }
@@ -123,7 +123,7 @@ func TestMeasureAPart(t *testing.T) {
 func TestRunRefuses(t *testing.T) {
 	plan := bench.Plan{Rounds: 1, Turn: time.Millisecond}
 	require.ErrorContains(t, run("(", plan, true), "-only")
-	require.ErrorContains(t, run("nothing", plan, true), "matches no workload")
+	require.ErrorContains(t, run("no such", plan, true), "matches no workload")
 	require.ErrorContains(t, run("", bench.Plan{Rounds: 0, Turn: 1}, true), "-rounds 0")
 	require.ErrorContains(t, run("", plan, false), "go.mod", "this is not the directory of the module")
 }

@@ -36,7 +36,7 @@ func printSection(out io.Writer, s *section) {
 
 // goalText is the goal of a pair and whether it was reached.
 func goalText(p bench.Pair, r *bench.Result) string {
-	goal, ok := goal(p, r)
+	goal, ok := r.Workload.Goal(p, r.Size)
 	switch {
 	case !ok:
 		return ""
