@@ -67,14 +67,10 @@ type Message struct {
 // for the rest. It must not receive from the socket but through m: that waits
 // for its own turn. It should have no other effects, as it may run again.
 func (s *BufferedSocket) RecvFunc(read func(m *Message) error, opts ...Option) error {
-	r := request{op: "RecvFunc"}
-	if err := r.prepare(s, opts, optReceive|optMaxSize); err != nil {
-		return err
-	}
 	if read == nil {
-		return invalid(r.op, "nil function")
+		return invalid("RecvFunc", "nil function")
 	}
-	m, err := s.beginMessage(&r)
+	m, err := s.beginMessage(opts)
 	if err != nil {
 		return err
 	}
@@ -85,8 +81,7 @@ func (s *BufferedSocket) RecvFunc(read func(m *Message) error, opts ...Option) e
 }
 
 // beginMessage gets the turn for a message.
-func (s *BufferedSocket) beginMessage(r *request) (*Message, error) {
-	var c *call
+func (s *BufferedSocket) beginMessage(opts []Option) (*Message, error) {
 	h := &s.recv
 	h.mu.Lock()
 	idle := h.isIdle()
@@ -95,41 +90,70 @@ func (s *BufferedSocket) beginMessage(r *request) (*Message, error) {
 	}
 	h.mu.Unlock()
 	if !idle {
-		var err error
-		if c, err = s.receive(r); err != nil {
-			defer c.end()
-			return nil, c.explain(err, want{})
-		}
+		return s.awaitMessage(opts)
 	}
-	m := s.message
-	if m == nil {
-		m = &Message{s: s}
-		s.message = m
+	m := s.newMessage()
+	if err := m.r.prepare(s, opts, optReceive|optMaxSize); err != nil {
+		m.end()
+		return nil, err
 	}
-	m.c, m.r, m.begun, m.limit = c, *r, r.start(), r.limit()
-	m.off, m.live, m.took = 0, true, false
-	m.refresh()
+	m.begin()
 	return m, nil
+}
+
+// awaitMessage is beginMessage where the turn must be waited for.
+func (s *BufferedSocket) awaitMessage(opts []Option) (*Message, error) {
+	r := request{op: "RecvFunc"}
+	if err := r.prepare(s, opts, optReceive|optMaxSize); err != nil {
+		return nil, err
+	}
+	c, err := s.receive(&r)
+	if err != nil {
+		defer c.end()
+		return nil, c.explain(err, want{})
+	}
+	m := s.newMessage()
+	m.r, m.c = r, c
+	m.begin()
+	return m, nil
+}
+
+// newMessage returns the message of the socket. The caller has the turn.
+func (s *BufferedSocket) newMessage() *Message {
+	if s.message == nil {
+		s.message = &Message{s: s}
+	}
+	s.message.r.op = "RecvFunc"
+	return s.message
+}
+
+func (m *Message) begin() {
+	m.begun, m.limit = m.r.start(), m.r.limit()
+	m.off, m.live = 0, true
+	m.refresh()
 }
 
 // end consumes what was taken, if the function has returned nil, and gives the
 // turn back.
 func (m *Message) end() {
-	h := &m.s.recv
+	h, c := &m.s.recv, m.c
+	m.c, m.data, m.live = nil, nil, false
+	if m.r.given != 0 {
+		m.r = request{}
+	}
 	h.mu.Lock()
 	h.data.unpin()
 	if m.took {
 		h.data.consume(m.off)
+		m.took = false
+	}
+	if c == nil {
+		h.pass()
+		h.unlock()
+		return
 	}
 	h.mu.Unlock()
-	c := m.c
-	m.c, m.data, m.live = nil, nil, false
-	m.r = request{}
-	if c == nil {
-		h.leave()
-	} else {
-		c.end()
-	}
+	c.end()
 }
 
 // call returns the call of a step that has to wait.

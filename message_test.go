@@ -557,3 +557,12 @@ func assertParts(t *testing.T, want []string, s *bufsock.BufferedSocket, steps .
 		assert.Equal(t, want, parts)
 	}
 }
+
+// A call that is refused consumes nothing, whatever the last one took.
+func TestRecvFuncThatIsRefusedConsumesNothing(t *testing.T) {
+	s := bufsock.NewBufferedSocket(segments("one two"))
+	next := func(m *bufsock.Message) error { _, err := m.Next(3); return err }
+	require.NoError(t, s.RecvFunc(next))
+	require.ErrorIs(t, s.RecvFunc(next, bufsock.WithDelimiter()), bufsock.ErrInvalidArgument)
+	require.Equal(t, " two", string(s.RecvBuffer()))
+}
