@@ -70,13 +70,21 @@ func (s *BufferedSocket) Shutdown(opts ...Option) error {
 	in.last, out.last = true, true
 	out.startClock()
 	in.until = out.until
-	s.recv.stop(s.link.Load())
+	// A handshake that is due reads, too. A receive that waits for it ends with it.
+	l := s.link.Load()
+	shaken := l.gate == nil || l.shaken.Load()
+	if shaken {
+		s.recv.stop(l)
+	}
 	err := out.sayFarewell()
+	if !shaken {
+		s.recv.stop(l)
+	}
 	if err == nil {
 		err = in.awaitFarewell()
 	}
 	if err != nil { // a farewell has been said, or would have to wait
-		s.link.Load().closeBelow()
+		l.closeBelow()
 	}
 	return err
 }

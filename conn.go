@@ -135,6 +135,9 @@ func (s *BufferedSocket) CloseRead() error {
 	if !ok {
 		return unsupported("CloseRead", l.conn)
 	}
+	// An end that a receive finds from now on may be ours.
+	l.readClosing.Store(true)
+	defer func() { l.readClosing.Store(l.readClosed.Load()) }()
 	if err := c.CloseRead(); err != nil {
 		return err
 	}

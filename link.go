@@ -25,6 +25,7 @@ type link struct {
 
 	shaken      atomic.Bool             // the handshake is done
 	readClosed  atomic.Bool             // by our CloseRead
+	readClosing atomic.Bool             // the same, or it is at work
 	writeClosed atomic.Bool             // by our CloseWrite
 	failure     atomic.Pointer[failure] // what an end of the stream stands for
 
@@ -119,6 +120,9 @@ func (c *call) heard(n int, err error) error {
 		return c.heardEnd(err)
 	case err != nil:
 		l.failure.Store(&failure{err, true})
+		if l.readClosing.Load() {
+			return errReadClosed
+		}
 	}
 	return err
 }
@@ -135,6 +139,9 @@ func (l *link) goesOn() {
 // for a failure, behind which there may be more.
 func (c *call) heardEnd(err error) error {
 	l := c.l
+	if l.readClosing.Load() {
+		return errReadClosed
+	}
 	if l.failure.Load() == nil {
 		c.s.awaitSender(l)
 	}

@@ -301,8 +301,10 @@ func (s *BufferedSocket) DiscardUntil(delim []byte, opts ...Option) (int, error)
 	}
 	c, err := s.receive(&r)
 	defer c.end()
-	n := 0
-	from := c.h.data.resume(0, delim)
+	n, from := 0, 0
+	if err == nil {
+		from = c.h.data.resume(0, delim)
+	}
 	for ; err == nil; err = c.fill() {
 		data := c.h.data.bytes()
 		if i := bytes.Index(data[from:], delim); i >= 0 {

@@ -133,7 +133,7 @@ func (t *token) await(c *call, split bufio.SplitFunc) {
 		return
 	}
 	t.err = c.explain(err, want{kind: wantToken})
-	if e, ok := t.err.(*ConnectionClosedError); ok {
+	if e, ok := t.err.(*ConnectionClosedError); ok && isEnd(err) {
 		e.Err = endOfStream(e.Buffered > t.skipped)
 	}
 }

@@ -110,7 +110,7 @@ func (c *call) transfer(p []byte) (int, error) {
 		n, err := c.l.conn.Write(p)
 		return c.result(n, len(p), err)
 	}
-	if c.timeout == 0 && c.l.gate != nil && c.l.raw != nil {
+	if c.mayGlimpse() {
 		if n, err := c.glimpse(p); n > 0 || err != nil {
 			return c.result(n, len(p), err)
 		}
@@ -159,11 +159,12 @@ func (c *call) ready() error {
 }
 
 // mayTransfer gives a call that does not wait the grace, once and again as long
-// as the connection fills all the memory that it is given.
+// as the connection fills all the memory that it is given, or has a record of
+// TLS for every read.
 func (c *call) mayTransfer() error {
 	t := now()
 	switch {
-	case !c.tried || c.full && t < c.burst:
+	case !c.tried || (c.full || c.found && c.mayGlimpse()) && t < c.burst:
 		if !c.tried {
 			c.burst = t.plus(burstTime)
 		}
@@ -217,7 +218,13 @@ func (c *call) timedOut(err error) bool {
 	return errors.Is(err, os.ErrDeadlineExceeded) && isTemporary(err) || c.expired() || c.h.deadlinePassed()
 }
 
-// glimpse is the read of a NonBlocking call on TLS. It returns no bytes and no
+// mayGlimpse reports whether the call does not wait and can know whether there is
+// something on TLS.
+func (c *call) mayGlimpse() bool {
+	return (c.timeout == 0 || c.out) && !c.h.sends && c.l.gate != nil && c.l.raw != nil
+}
+
+// glimpse is the read of a call that does not wait on TLS. It returns no bytes and no
 // error if a record may have come that must be read to know.
 func (c *call) glimpse(p []byte) (int, error) {
 	// What crypto/tls holds it returns behind a deadline, too.
