@@ -253,7 +253,7 @@ func (c *crowd) arrived() {
 // receive makes one of the calls that receive a message. After a Peek there is
 // none.
 func (c *crowd) receive(s *bufsock.BufferedSocket, buf []byte, r *rand.Rand) (msg []byte, err error) {
-	n := r.IntN(7)
+	n := r.IntN(8)
 	err = c.inTime("receive", r, func(opts []bufsock.Option) (err error) {
 		with := append(opts, bufsock.WithMaxSize(c.size))
 		switch n {
@@ -280,11 +280,36 @@ func (c *crowd) receive(s *bufsock.BufferedSocket, buf []byte, r *rand.Rand) (ms
 				c.check(msg)
 				msg = nil
 			}
+		case 7:
+			err = s.RecvFunc(func(m *bufsock.Message) (err error) {
+				msg, err = c.join(m, buf[:0])
+				return err
+			}, with...)
 		}
 		return err
 	})
 	return msg, err
 }
+
+// join receives a message as the parts that it has, of which none may come from
+// another.
+func (c *crowd) join(m *bufsock.Message, buf []byte) ([]byte, error) {
+	sender, err := m.Until(space)
+	if err != nil {
+		return nil, err
+	}
+	number, err := m.Until(space)
+	if err != nil {
+		return nil, err
+	}
+	rest, err := m.Next(c.size - m.Offset())
+	if err != nil {
+		return nil, err
+	}
+	return fmt.Appendf(buf, "%s %s %s", sender, number, rest), nil
+}
+
+var space = []byte(" ")
 
 func (c *crowd) split(data []byte, _ bool) (int, []byte, error) {
 	if len(data) < c.size {

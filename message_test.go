@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"runtime"
 	"strings"
 	"testing"
@@ -548,6 +549,14 @@ func assertCheapAgain(t *testing.T, call func() error) {
 		})
 	}
 	require.Less(t, again, limit)
+}
+
+// firstError returns the error of the first step of a loop.
+func firstError(seq iter.Seq2[[]byte, error]) error {
+	for _, err := range seq {
+		return err
+	}
+	return nil
 }
 
 func assertParts(t *testing.T, want []string, s *bufsock.BufferedSocket, steps ...step) {

@@ -1,6 +1,6 @@
 // Quickstart is a small Redis client written on bufsock. It shows lines and
-// sizes, a pipeline, a reply that comes late, a line that is too long, and
-// netstrings. Run it from the root of the repository:
+// sizes, a pipeline, a reply that comes late and in halves, a line that is too
+// long, and netstrings. Run it from the root of the repository:
 //
 //	go run ./examples/quickstart
 //
@@ -9,7 +9,7 @@
 // "bufsock:".
 //
 // The client, which is there to be copied, is in resp.go; what is done with it
-// in steps.go; the server in server.go.
+// in steps.go and late.go; the server in server.go.
 package main
 
 import (
@@ -75,10 +75,10 @@ func show(d *demo, server string) (err error) {
 		title string
 		run   func() error
 	}{
-		{"A command, and a line for a reply: RecvUntil", d.lines},
-		{"A value with any bytes inside, by its size: RecvSize", d.sizes},
+		{"A command, and a line for a reply: Send, RecvFunc", d.lines},
+		{"A value with any bytes inside, by its size: RecvFunc", d.sizes},
 		{"Three commands in one write, replies in order: Buffer, Flush", d.pipeline},
-		{"A reply that comes late: a timeout loses nothing", d.late},
+		{"A reply that comes late, in halves: a timeout loses nothing", d.late},
 		{"A line that is too long: refused, skipped, and on we go", d.tooLong},
 		{"Netstrings: any bytes, framed by their size", d.netstring},
 	} {

@@ -8,7 +8,6 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/bufsock/bufsock"
 	"github.com/stretchr/testify/require"
 )
 
@@ -27,7 +26,8 @@ func TestDemo(t *testing.T) {
 		"\n1. ", `"*1\r\n$4\r\nPING\r\n"`, "received  +PONG\n", "received  +OK\n",
 		"\n2. ", `received  "a\r\nb\x00c"`,
 		"\n3. ", "sent      107 bytes\n", "received  :1\n", "received  :2\n", `received  "2"`,
-		"\n4. ", "*bufsock.TimeoutError after 50ms\n", "received  :1\n", `received  ["bufsock:jobs" "a job"]`,
+		"\n4. ", "*bufsock.TimeoutError after 50ms, 0 bytes kept\n", "received  :1\n",
+		"*bufsock.TimeoutError after 50ms, 25 bytes kept\n", `received  ["bufsock:jobs" "a job"]`,
 		"\n5. ", `*bufsock.MessageTooLongError: no "\r\n" in 64 bytes`, "skipped   153 bytes\n", "received  +PONG\n",
 		"\n6. ", `sent      "22:commas, and\r\nline ends,"`, `received  "commas, and\r\nline ends"`,
 	} {
@@ -71,12 +71,13 @@ func TestReceiveRefuses(t *testing.T) {
 		"$x\r\n":                             `size "x"`,
 		"*-2\r\n":                            `size "-2"`,
 		"$3\r\nabcde":                        "no line end",
-		"$1048577\r\n":                       "more than 1048576",
-		"*1025\r\n":                          "too large",
-		strings.Repeat("*1\r\n", maxDepth+1): "too large",
+		"$1048577\r\n":                       "too long",
+		"$9223372036854775807\r\n":           "size",
+		strings.Repeat("*1\r\n", maxDepth+1): "arrays in each other",
 		"$5\r\nab":                           "closed by peer",
 		"*2\r\n:1\r\n":                       "closed by peer",
-		strings.Repeat("x", maxLine-1):       "too long",
+		"*9\r\n$1048000\r\n":                 "closed by peer",
+		strings.Repeat("x", maxValue-1):      "too long",
 	} {
 		_, err := receiveFrom(t, in)
 		require.ErrorContains(t, err, want, "%.32q", in)
@@ -87,7 +88,7 @@ func TestReceiveRefuses(t *testing.T) {
 func receiveFrom(t *testing.T, in string) (value, error) {
 	t.Helper()
 	conn, peer := net.Pipe()
-	c := respConn{bufsock.NewBufferedSocket(conn, bufsock.WithMaxSize(maxLine))}
+	c := newRespConn(conn)
 	var sending sync.WaitGroup
 	sending.Go(func() {
 		_, _ = io.WriteString(peer, in) // fails if the client is content with less

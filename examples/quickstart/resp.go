@@ -13,10 +13,8 @@ import (
 
 // What a peer may make this program hold in memory.
 const (
-	maxLine  = 1 << 10 // bytes of a line, its end included
-	maxBulk  = 1 << 20 // bytes of a bulk string
-	maxItems = 1 << 10 // values in an array
-	maxDepth = 4       // arrays in arrays
+	maxValue = 1 << 20 // bytes of a value, with all that is in it
+	maxDepth = 8       // arrays in arrays
 )
 
 var crlf = []byte("\r\n")
@@ -28,7 +26,7 @@ type respConn struct {
 
 func dial(addr string) (respConn, error) {
 	s, err := bufsock.Dial(context.Background(), "tcp", addr,
-		bufsock.WithTimeout(5*time.Second), bufsock.WithMaxSize(maxLine))
+		bufsock.WithTimeout(5*time.Second), bufsock.WithMaxSize(maxValue))
 	return respConn{s}, err
 }
 
@@ -61,7 +59,8 @@ func command(args ...string) []byte {
 }
 
 // do sends a command and returns the reply to it. A reply that begins with '-'
-// is an error.
+// is an error. After a timeout the reply is still to come: receive it before the
+// next command, or close the connection.
 func (c respConn) do(args ...string) (value, error) {
 	if _, err := c.Send(command(args...)); err != nil {
 		return value{}, err
@@ -73,24 +72,24 @@ func (c respConn) do(args ...string) (value, error) {
 	return v, err
 }
 
-// receive returns the next value. opts are for its first line: if that does
-// not come in time, or is too long, nothing has been consumed and the next
-// call begins at the same place. A failure further in leaves the stream in the
-// middle of a value, where nobody could go on, so it closes the connection.
-func (c respConn) receive(opts ...bufsock.Option) (value, error) {
-	line, err := c.RecvUntil(crlf, opts...)
-	if err != nil {
-		return value{}, err
-	}
-	v, err := c.rest(line, 0)
-	if err != nil {
-		c.Close()
-	}
+// receive returns the next value. If it fails, because not all of that comes in
+// time, say, it has consumed nothing, and the next call begins at the same place.
+func (c respConn) receive(opts ...bufsock.Option) (v value, err error) {
+	err = c.RecvFunc(func(m *bufsock.Message) error {
+		v, err = readValue(m, 0)
+		return err
+	}, opts...)
 	return v, err
 }
 
-// rest returns the value that begins with line.
-func (c respConn) rest(line []byte, depth int) (value, error) {
+// readValue takes a value, in which there may be others. Each step waits for
+// what it needs; that all of them together end in time, or take nothing, is up to
+// RecvFunc, and so is the limit.
+func readValue(m *bufsock.Message, depth int) (value, error) {
+	line, err := m.Until(crlf)
+	if err != nil {
+		return value{}, err
+	}
 	if len(line) == 0 {
 		return value{}, errors.New("not RESP: an empty line")
 	}
@@ -102,25 +101,31 @@ func (c respConn) rest(line []byte, depth int) (value, error) {
 	default:
 		return value{}, fmt.Errorf("not RESP: a line that begins with %q", kind)
 	}
-	n, err := strconv.Atoi(text)
+	n, err := strconv.ParseInt(text, 10, 31)
 	switch {
 	case err != nil || n < -1:
 		return value{}, fmt.Errorf("not RESP: size %.32q", text)
 	case n == -1:
 		return value{}, nil
 	case kind == '$':
-		return c.bulk(n)
+		return readBulk(m, int(n))
+	case depth == maxDepth:
+		return value{}, fmt.Errorf("more than %d arrays in each other", maxDepth)
 	}
-	return c.array(n, depth+1)
+	v := value{kind: kind}
+	for range n {
+		item, err := readValue(m, depth+1)
+		if err != nil {
+			return value{}, err
+		}
+		v.items = append(v.items, item)
+	}
+	return v, nil
 }
 
-// bulk returns a bulk string of n bytes, whatever bytes they are. RecvSize has
-// no limit of its own, so the size is checked here.
-func (c respConn) bulk(n int) (value, error) {
-	if n > maxBulk {
-		return value{}, fmt.Errorf("bulk string of %d bytes, more than %d", n, maxBulk)
-	}
-	data, err := c.RecvSize(n + len(crlf))
+// readBulk takes a bulk string of n bytes, whatever bytes they are.
+func readBulk(m *bufsock.Message, n int) (value, error) {
+	data, err := m.Next(n + len(crlf))
 	if err != nil {
 		return value{}, err
 	}
@@ -129,23 +134,4 @@ func (c respConn) bulk(n int) (value, error) {
 		return value{}, errors.New("not RESP: no line end after a bulk string")
 	}
 	return value{kind: '$', text: string(text)}, nil
-}
-
-func (c respConn) array(n, depth int) (value, error) {
-	if n > maxItems || depth > maxDepth {
-		return value{}, fmt.Errorf("array of %d values at depth %d: too large", n, depth)
-	}
-	v := value{kind: '*'}
-	for range n {
-		line, err := c.RecvUntil(crlf)
-		if err != nil {
-			return value{}, err
-		}
-		item, err := c.rest(line, depth)
-		if err != nil {
-			return value{}, err
-		}
-		v.items = append(v.items, item)
-	}
-	return v, nil
 }

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"errors"
 	"net"
+	"os"
 	"testing"
 
 	"github.com/bufsock/bufsock"
@@ -16,7 +18,7 @@ const (
 )
 
 func newRespConn(conn net.Conn) respConn {
-	return respConn{bufsock.NewBufferedSocket(conn, bufsock.WithMaxSize(maxLine))}
+	return respConn{bufsock.NewBufferedSocket(conn, bufsock.WithMaxSize(maxValue))}
 }
 
 func TestReceiveUnderEveryCut(t *testing.T) {
@@ -26,6 +28,27 @@ func TestReceiveUnderEveryCut(t *testing.T) {
 			v, err := c.receive()
 			require.NoError(t, err)
 			require.Equal(t, replyText, v.String())
+		}
+	})
+}
+
+// A timeout at any place, in the middle of an array and of a value in it, loses
+// nothing: the next call begins at the same place.
+func TestReceiveSurvivesTimeouts(t *testing.T) {
+	bufsocktest.Interrupt(t, []byte(reply+reply), bufsocktest.Pause, func(t *testing.T, conn net.Conn) {
+		c := newRespConn(conn)
+		timeouts := 0
+		for range 2 {
+			v, err := c.receive()
+			for errors.Is(err, os.ErrDeadlineExceeded) {
+				timeouts++
+				v, err = c.receive()
+			}
+			require.NoError(t, err)
+			require.Equal(t, replyText, v.String())
+		}
+		if conn.(*bufsocktest.Player).Place() < len(reply+reply) {
+			require.Equal(t, 1, timeouts)
 		}
 	})
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"time"
 
 	"github.com/bufsock/bufsock"
 )
@@ -48,36 +47,6 @@ func (d *demo) pipeline() error {
 		}
 		d.print("received", "%v", v)
 	}
-	return nil
-}
-
-// late waits for a job before anybody has queued one, and again afterwards.
-func (d *demo) late() error {
-	wait := command("BLPOP", jobs, "0")
-	d.print("sent", "%q", wait)
-	if _, err := d.client.Send(wait); err != nil {
-		return err
-	}
-	v, err := d.client.receive(bufsock.WithTimeout(50 * time.Millisecond))
-	timeout, ok := errors.AsType[*bufsock.TimeoutError](err)
-	if !ok {
-		return unexpected(v, err, "a timeout")
-	}
-	d.print("received", "nothing: %T after %v", timeout, timeout.After)
-
-	other, err := dial(d.addr)
-	if err != nil {
-		return err
-	}
-	defer other.Close()
-	d.print("meanwhile", "another client queues a job")
-	if err := d.ask(other, "RPUSH", jobs, "a job"); err != nil {
-		return err
-	}
-	if v, err = d.client.receive(); err != nil {
-		return err
-	}
-	d.print("received", "%v, on the connection that waited", v)
 	return nil
 }
 

@@ -9,6 +9,7 @@ import (
 	"log"
 	"math/rand/v2"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -39,6 +40,7 @@ type party struct {
 
 	sent, received atomic.Int64 // messages, and in the same order
 	consumed       atomic.Int64 // bytes
+	heard          int64        // bytes, when the last error came that was to pass
 }
 
 // converse holds a conversation, until stop is set or it has been long enough.
@@ -202,7 +204,7 @@ func (p *party) receiveAll(r *rand.Rand, next func(number int64) bool) {
 	c := p.t.c
 	for {
 		msg, err := p.receive(r)
-		if err != nil && c.passes(err) {
+		if err != nil && c.passes(err) && !p.isLast(err) {
 			continue
 		}
 		if err != nil {
@@ -228,6 +230,17 @@ func (p *party) receiveAll(r *rand.Rand, next func(number int64) bool) {
 	if kept := int64(p.ns.Socket().Buffered()); in != p.consumed.Load()+kept {
 		c.unaccounted.Add(max(in-p.consumed.Load()-kept, 1))
 	}
+}
+
+// isLast reports whether an error stands for the end of the stream: one that was
+// to pass, and behind which nothing has come.
+func (p *party) isLast(err error) bool {
+	if !errors.Is(err, bufsocktest.ErrPassing) {
+		return false
+	}
+	before := p.heard
+	p.heard, _ = p.conn.Transferred()
+	return p.heard == before
 }
 
 // wireSize returns the length of a message with what frames it.
@@ -260,8 +273,14 @@ func (p *party) misplaced(msg []byte, due int64) bool {
 func (p *party) receive(r *rand.Rand) (msg []byte, err error) {
 	opts, cancel := p.hurry(r, true)
 	defer cancel()
-	s, kind := p.ns.Socket(), r.IntN(4)
+	s, kind := p.ns.Socket(), r.IntN(5)
 	switch {
+	case kind == 4:
+		err = s.RecvFunc(func(m *bufsock.Message) error {
+			var err error
+			msg, err = p.join(m)
+			return err
+		}, opts...)
 	case p.t.frames && kind > 0:
 		return p.ns.ReadNetstring(opts...)
 	case p.t.frames:
@@ -282,6 +301,24 @@ func (p *party) receive(r *rand.Rand) (msg []byte, err error) {
 		msg, err = s.RecvUntil([]byte("\n"), opts...)
 	}
 	return msg, err
+}
+
+// join receives a message in parts: the number, which is known to end in a space,
+// and the rest of the line, or the netstring.
+func (p *party) join(m *bufsock.Message) ([]byte, error) {
+	if p.t.frames {
+		payload, err := m.Netstring()
+		return bytes.Clone(payload), err
+	}
+	number, err := m.Until([]byte(" "))
+	if err != nil {
+		return nil, err
+	}
+	rest, err := m.Until([]byte("\n"))
+	if err != nil {
+		return nil, err
+	}
+	return slices.Concat(number, []byte(" "), rest), nil
 }
 
 func splitLine(data []byte, _ bool) (advance int, token []byte, err error) {

@@ -41,7 +41,7 @@ func (c *counters) passes(err error) bool {
 		c.timeouts.Add(1)
 	case errors.Is(err, context.Canceled):
 		c.cancels.Add(1)
-	case errors.Is(err, bufsocktest.ErrPassing), err == io.ErrNoProgress:
+	case errors.Is(err, bufsocktest.ErrPassing), err == io.ErrNoProgress, err == io.ErrShortWrite:
 	default:
 		return false
 	}

@@ -1,0 +1,83 @@
+//go:build !race
+
+// The race detector allocates on its own, and empties pools at random.
+
+package bufsock_test
+
+import (
+	"encoding/binary"
+	"io"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/bufsock/bufsock"
+	"github.com/stretchr/testify/require"
+)
+
+// readsOfAll take the message "2\r\nab3:c,d,;\x05e" in the ways that there are.
+func readsOfAll() map[string]func(m *bufsock.Message) error {
+	delims := [][]byte{[]byte("!"), []byte(";")}
+	p := make([]byte, 2)
+	return map[string]func(m *bufsock.Message) error{
+		"Until, Next, Netstring": func(m *bufsock.Message) error {
+			if _, err := m.Until(crlf); err != nil {
+				return err
+			}
+			if _, err := m.Next(2); err != nil {
+				return err
+			}
+			if _, err := m.Netstring(); err != nil {
+				return err
+			}
+			_, err := m.Next(3)
+			return err
+		},
+		"UntilAny, Peek, ReadByte, Read": func(m *bufsock.Message) error {
+			if _, _, err := m.UntilAny(delims); err != nil {
+				return err
+			}
+			if _, err := m.Peek(2); err != nil {
+				return err
+			}
+			if _, err := binary.ReadUvarint(m); err != nil {
+				return err
+			}
+			_, err := io.ReadFull(m, p[:1])
+			return err
+		},
+		"Until behind false starts": func(m *bufsock.Message) error {
+			if _, err := m.Until([]byte("3:c,")); err != nil {
+				return err
+			}
+			_, err := m.Next(5)
+			return err
+		},
+	}
+}
+
+const messageOfAll = "2\r\nab3:c,d,;\x05e"
+
+// A message whose bytes are there costs no allocation, and neither does one that
+// waits, but for those of its function.
+func TestRecvFuncAllocations(t *testing.T) {
+	for name, read := range readsOfAll() {
+		t.Run(name, func(t *testing.T) {
+			const times = 1000
+			there := bufsock.NewBufferedSocket(segments(strings.Repeat(messageOfAll, times+2)))
+			_, err := there.Peek((times + 2) * len(messageOfAll))
+			require.NoError(t, err)
+			for name, s := range map[string]*bufsock.BufferedSocket{"there": there, "coming": echo(t, messageOfAll)} {
+				require.NoError(t, s.RecvFunc(read), "the first on the socket")
+				got := testing.AllocsPerRun(times, func() {
+					if e := s.RecvFunc(read, bufsock.WithTimeout(time.Minute), bufsock.WithMaxSize(100)); e != nil {
+						err = e
+					}
+				})
+				require.NoError(t, err)
+				require.Zero(t, got, name)
+			}
+			require.Zero(t, there.Buffered())
+		})
+	}
+}
