@@ -47,7 +47,10 @@ func (k *kind) holds() string {
 	but := []string{}
 	for _, c := range checks {
 		if k.has(c.unless...) {
-			but = append(but, c.name)
+			name, _, _ := strings.Cut(c.name, ",") // one for several of a family
+			if !slices.Contains(but, name) {
+				but = append(but, name)
+			}
 		}
 	}
 	if len(but) == 0 {
