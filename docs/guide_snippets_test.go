@@ -114,7 +114,7 @@ func Example_nested() {
 	var read func(m *bufsock.Message, depth int) (any, error)
 	read = func(m *bufsock.Message, depth int) (any, error) {
 		line, err := m.Until([]byte("\r\n"))
-		if err != nil || len(line) == 0 || depth > 8 {
+		if err != nil || len(line) == 0 || depth > 32 {
 			return nil, errors.Join(err, fmt.Errorf("no value: %.20q at depth %d", line, depth))
 		}
 		n, _ := strconv.Atoi(string(line[1:]))

@@ -26,19 +26,21 @@ var crlf = []byte("\r\n")
 // A redisClient speaks RESP, the protocol of Redis.
 type redisClient struct{ *bufsock.BufferedSocket }
 
+// redisAddr starts a server and returns where it listens.
+func redisAddr(t *testing.T) string {
+	t.Helper()
+	redis, port := program(t, "redis-server", "redis-server"), strconv.Itoa(freePort(t))
+	p := start(t, redis, "--bind", "127.0.0.1", "--port", port,
+		"--save", "", "--appendonly", "no", "--dir", t.TempDir(), "--daemonize", "no")
+	p.waitOutput(t, "Ready to accept connections")
+	return "127.0.0.1:" + port
+}
+
 // startRedis starts a server and returns a function that connects to it.
 func startRedis(t *testing.T) (connect func() redisClient) {
 	t.Helper()
-	redis, port := program(t, "redis-server", "redis-server"), freePort(t)
-	p := start(t, redis, "--bind", "127.0.0.1", "--port", strconv.Itoa(port),
-		"--save", "", "--appendonly", "no", "--dir", t.TempDir(), "--daemonize", "no")
-	p.waitOutput(t, "Ready to accept connections")
-	return func() redisClient {
-		s, err := bufsock.Dial(t.Context(), "tcp", "127.0.0.1:"+strconv.Itoa(port), bufsock.WithTimeout(patience))
-		require.NoError(t, err)
-		t.Cleanup(func() { s.Close() })
-		return redisClient{s}
-	}
+	addr := redisAddr(t)
+	return func() redisClient { return redisClient{dial(t, addr)} }
 }
 
 // appendCommand appends a command to b.

@@ -109,7 +109,7 @@ func randomBytes(n int) (data []byte, sum string) {
 	return data, fmt.Sprintf("%x", sha256.Sum256(data))
 }
 
-const binary = "Content-Type: application/octet-stream"
+const octets = "Content-Type: application/octet-stream"
 
 func TestSCGIRequests(t *testing.T) {
 	testSCGI(t, func(t *testing.T, app *process, url, files string) {
@@ -128,9 +128,9 @@ func TestSCGIRequests(t *testing.T) {
 			{"empty form", "200 \n", []string{url, "-d", ""}},
 			{"large header", "200 a=1\n", []string{url, "-d", "a=1", "-H", "Cookie: " + strings.Repeat("c", 6000)}},
 			{"form too large", "413 too large\n", []string{url, "-d", "a=" + strings.Repeat("x", 100_000)}},
-			{"empty file", "201 " + empty + "\n", []string{url, "-H", binary, "-d", ""}},
+			{"empty file", "201 " + empty + "\n", []string{url, "-H", octets, "-d", ""}},
 			{"file", "201 " + sum + "\n", []string{url, "-T", file}},
-			{"file, sent on at once", "201 " + sum + "\n", []string{url + "stream", "-H", binary, "--data-binary", "@" + file}},
+			{"file, sent on at once", "201 " + sum + "\n", []string{url + "stream", "-H", octets, "--data-binary", "@" + file}},
 			{"file too large", "413 too large\n", []string{url, "-T", tooLarge}},
 		} {
 			args := append([]string{"-sS", "-w", "%{stderr}%{http_code} "}, c.args...)
