@@ -77,19 +77,31 @@ func (c *call) mustFlush() bool {
 // attemptRead reads what the descriptor holds, at most the read size. It takes
 // memory only for the moment, unless there are bytes to keep.
 func (c *call) attemptRead(fd int) (int, error) {
-	p := c.h.space(int(c.s.readSize.Load()))
-	n, err := syscall.Read(fd, p)
-	for err == syscall.EINTR {
-		n, err = syscall.Read(fd, p)
+	h, size := c.h, int(c.s.readSize.Load())
+	if h.data != nil {
+		n, err := readFd(fd, h.space(size))
+		h.commit(max(n, 0))
+		return n, err
 	}
-	c.h.mu.Lock()
-	defer c.h.mu.Unlock()
-	if n > 0 {
-		c.h.data.commit(n)
-	} else {
-		c.h.data = c.h.data.tidy()
+	b := newBuffer(size) // which nobody else sees before there is something in it
+	n, err := readFd(fd, b.reserve(size))
+	if n <= 0 {
+		b.free()
+		return n, err
 	}
-	return n, err
+	b.commit(n)
+	h.mu.Lock()
+	h.data = b
+	h.mu.Unlock()
+	return n, nil
+}
+
+func readFd(fd int, p []byte) (int, error) {
+	for {
+		if n, err := syscall.Read(fd, p); err != syscall.EINTR {
+			return n, err
+		}
+	}
 }
 
 // attemptWrite writes the head of the send buffer.
