@@ -62,11 +62,12 @@ type call struct {
 
 	// Of tries at the descriptor.
 	try     func(fd uintptr) bool
-	probing bool  // the try must not wait
-	flush   bool  // it must wait, and flush before
-	flushed bool  // which has been done
-	moved   int   // bytes that the try has moved
-	failed  error // what it found instead
+	probing bool   // the try must not wait
+	flush   bool   // it must wait, and flush before
+	flushed bool   // which has been done
+	piece   []byte // what to write instead of the buffer
+	moved   int    // bytes that the try has moved
+	failed  error  // what it found instead
 
 	// Of tries that do not wait.
 	tries int
@@ -144,6 +145,7 @@ func (c *call) leave() {
 func (h *half) leave() {
 	h.mu.Lock()
 	h.restoreDirect()
+	h.comeOut()
 	h.pass()
 	h.unlock()
 }

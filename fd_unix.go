@@ -114,8 +114,13 @@ func (c *call) attemptReadMore(fd int) (int, error) {
 	return n, err
 }
 
-// attemptWrite writes the head of the send buffer.
+// attemptWrite writes the piece, or else the head of the send buffer.
 func (c *call) attemptWrite(fd int) (int, error) {
+	if c.piece != nil {
+		n, err := syscall.Write(fd, c.piece)
+		c.noteErrno(err)
+		return n, err
+	}
 	h := c.h
 	h.mu.Lock()
 	p := h.data.bytes()
