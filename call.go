@@ -62,11 +62,12 @@ type call struct {
 
 	// Of tries at the descriptor.
 	try     func(fd uintptr) bool
-	probing bool  // the try must not wait
-	flush   bool  // it must wait, and flush before
-	flushed bool  // which has been done
-	moved   int   // bytes that the try has moved
-	failed  error // what it found instead
+	probing bool   // the try must not wait
+	flush   bool   // it must wait, and flush before
+	flushed bool   // which has been done
+	piece   []byte // what to write instead of the buffer
+	moved   int    // bytes that the try has moved
+	failed  error  // what it found instead
 
 	// Of tries that do not wait.
 	tries int
@@ -76,7 +77,7 @@ type call struct {
 
 var calls = sync.Pool{New: func() any {
 	c := new(call)
-	c.try = c.attempt
+	c.try = c.attempt()
 	return c
 }}
 
@@ -105,8 +106,15 @@ func (c *call) enter() error {
 // own prepares a call that has got the turn.
 func (c *call) own() {
 	c.l = c.s.link.Load()
-	if c.idling && c.h.size() > 0 {
-		c.begin()
+	switch {
+	case c.h.sends:
+	case c.h.data.len() > 0:
+		if c.idling {
+			c.begin()
+		}
+	case c.l.polls && c.ctx == nil && c.timeout != 0:
+		// It will mostly have to wait, and where it does there is less stack.
+		_ = c.startWait()
 	}
 }
 
@@ -120,10 +128,11 @@ func (r *request) start() instant {
 
 // takeOver is enter for a request that has the turn and now has to wait.
 func (c *call) takeOver(begun instant) {
-	c.own()
+	c.idling = c.idling && c.h.data.len() == 0
 	if !c.idling && begun != never {
 		c.until = begun.plus(c.timeout)
 	}
+	c.own()
 }
 
 // leave gives back what the call has taken.
@@ -136,6 +145,7 @@ func (c *call) leave() {
 func (h *half) leave() {
 	h.mu.Lock()
 	h.restoreDirect()
+	h.comeOut()
 	h.pass()
 	h.unlock()
 }

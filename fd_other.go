@@ -13,7 +13,7 @@ import (
 // descriptor without waiting, and the connection's own methods are used.
 func descriptor(net.Conn) syscall.RawConn { return nil }
 
-func (c *call) attempt(uintptr) bool { return true }
+func (c *call) attempt() func(uintptr) bool { return nil }
 
 func peek(syscall.RawConn) (bool, error) { return false, errors.ErrUnsupported }
 

@@ -36,31 +36,44 @@ func descriptor(conn net.Conn) syscall.RawConn {
 	return raw
 }
 
-// attempt moves bytes between the buffer and the descriptor without waiting. If
-// there are none to move and the call may wait it returns false, and is called
-// again when there are.
-func (c *call) attempt(fd uintptr) (done bool) {
-	if c.goOn() != nil {
+// attempt returns a function that moves bytes between the buffer and the
+// descriptor without waiting. If there are none to move and the call may wait it
+// returns false, and is called again when there are. It should need little
+// stack, as it is the deepest that a call that waits comes.
+func (c *call) attempt() func(fd uintptr) (done bool) {
+	return func(fd uintptr) bool {
+		if c.goOn() != nil {
+			return true
+		}
+		n, err := 0, error(syscall.EINTR)
+		for err == syscall.EINTR {
+			if c.h.sends {
+				n, err = c.attemptWrite(int(fd))
+			} else {
+				n, err = c.attemptRead(int(fd))
+			}
+		}
+		if n > 0 {
+			c.moved = n
+			return true
+		}
+		if err == syscall.EAGAIN {
+			return c.probing || c.mustFlush() || c.mustNotWait()
+		}
+		c.fail(err)
 		return true
 	}
-	n, err := 0, error(nil)
-	if c.h.sends {
-		n, err = c.attemptWrite(int(fd))
-	} else {
-		n, err = c.attemptRead(int(fd))
-	}
-	switch {
-	case n > 0:
-		c.moved = n
-		return true
-	case err == syscall.EAGAIN:
-		return c.probing || c.mustFlush() || c.mustNotWait()
-	case err == nil:
+}
+
+// fail notes what a try has found instead of bytes.
+//
+//go:noinline
+func (c *call) fail(err error) {
+	if err == nil {
 		c.failed = io.EOF
-	default:
-		c.failed = c.l.opError(c.h.verb(), os.NewSyscallError(c.h.verb(), err))
+		return
 	}
-	return true
+	c.failed = c.l.opError(c.h.verb(), os.NewSyscallError(c.h.verb(), err))
 }
 
 // mustNotWait prepares the wait, unless that fails.
@@ -77,43 +90,58 @@ func (c *call) mustFlush() bool {
 // attemptRead reads what the descriptor holds, at most the read size. It takes
 // memory only for the moment, unless there are bytes to keep.
 func (c *call) attemptRead(fd int) (int, error) {
-	p := c.h.space(int(c.s.readSize.Load()))
-	n, err := syscall.Read(fd, p)
-	for err == syscall.EINTR {
-		n, err = syscall.Read(fd, p)
+	if c.h.data != nil {
+		return c.attemptReadMore(fd)
 	}
+	b := newBuffer(int(c.s.readSize.Load())) // nobody else sees it before there is something in it
+	n, err := syscall.Read(fd, b.mem[:c.s.readSize.Load()])
+	if n <= 0 {
+		b.free()
+		return 0, err
+	}
+	b.w = n
 	c.h.mu.Lock()
-	defer c.h.mu.Unlock()
+	c.h.data = b
+	c.h.mu.Unlock()
+	return n, nil
+}
+
+func (c *call) attemptReadMore(fd int) (int, error) {
+	n, err := syscall.Read(fd, c.h.space(int(c.s.readSize.Load())))
 	if n > 0 {
-		c.h.data.commit(n)
-	} else {
-		c.h.data = c.h.data.tidy()
+		c.h.commit(n)
 	}
 	return n, err
 }
 
-// attemptWrite writes the head of the send buffer.
+// attemptWrite writes the piece, or else the head of the send buffer.
 func (c *call) attemptWrite(fd int) (int, error) {
+	if c.piece != nil {
+		n, err := syscall.Write(fd, c.piece)
+		c.noteErrno(err)
+		return n, err
+	}
 	h := c.h
 	h.mu.Lock()
 	p := h.data.bytes()
 	h.inside = writing
 	h.mu.Unlock()
-	p = p[:min(len(p), maxWrite)]
-	n, err := syscall.Write(fd, p)
-	for err == syscall.EINTR {
-		n, err = syscall.Write(fd, p)
-	}
-	if n <= 0 && err != nil && err != syscall.EAGAIN {
-		c.l.noteSystemError(c.l.opError("write", os.NewSyscallError("write", err)))
-	}
+	n, err := syscall.Write(fd, p[:min(len(p), maxWrite)])
+	c.noteErrno(err)
 	h.mu.Lock()
-	defer h.mu.Unlock()
 	h.comeOut()
 	if n > 0 {
 		h.data.consume(n)
 	}
+	h.mu.Unlock()
 	return n, err
+}
+
+// noteErrno notes an error before the send comes out of the connection.
+func (c *call) noteErrno(err error) {
+	if err != nil && err != syscall.EAGAIN && err != syscall.EINTR {
+		c.l.noteSystemError(c.l.opError("write", os.NewSyscallError("write", err)))
+	}
 }
 
 // peek reports whether the descriptor has something to read, the end of the

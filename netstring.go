@@ -270,7 +270,7 @@ func (ns *NetstringSocket) WriteNetstring(payload []byte, opts ...Option) error 
 		return &NetstringMessageTooLongError{Size: int64(len(payload)), MaxSize: r.max, op: r.op}
 	}
 	var header [maxDigits + 1]byte
-	_, err := ns.s.sendAll(&r, appendHeader(header[:0], len(payload)), [][]byte{payload, comma})
+	_, err := ns.s.newCall(&r, &ns.s.send).sendAll(appendHeader(header[:0], len(payload)), [][]byte{payload, comma})
 	return err
 }
 

@@ -34,11 +34,66 @@ const (
 // It takes [WithTimeout] and [WithContext]. It is tried even if the context is
 // done.
 func (s *BufferedSocket) Send(data []byte, opts ...Option) (int, error) {
+	c, err := s.newSend(opts)
+	switch {
+	case err != nil:
+		return 0, err
+	case c.enterAlone(len(data)):
+		return c.sendAlone(data)
+	}
+	return c.sendAll(nil, [][]byte{data})
+}
+
+func (s *BufferedSocket) newSend(opts []Option) (*call, error) {
 	r := request{op: "Send"}
 	if err := r.prepare(s, opts, optSend); err != nil {
-		return 0, err
+		return nil, err
 	}
-	return s.sendAll(&r, nil, [][]byte{data})
+	return s.newCall(&r, &s.send), nil
+}
+
+// enterAlone gets the turn to write n bytes to a descriptor, if nothing is
+// buffered and nobody else sends.
+func (c *call) enterAlone(n int) bool {
+	h, l := c.h, c.s.link.Load()
+	if !l.polls || n == 0 || n > copySize {
+		return false
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !h.isIdle() || h.data.len() > 0 || l.broken != nil {
+		return false
+	}
+	h.busy, h.inside = true, writing
+	c.l = l
+	return true
+}
+
+// sendAlone writes data from where it is. The kernel mostly takes it at once;
+// what it does not take goes through the buffer.
+func (c *call) sendAlone(data []byte) (int, error) {
+	defer c.end()
+	c.piece, c.probing = data, true
+	_ = c.l.raw.Write(c.try) // drain will meet it again
+	c.piece, c.sent = nil, c.moved
+	if c.sent == len(data) {
+		return c.sent, nil
+	}
+	return c.sendRest(data)
+}
+
+// sendRest sends what is missing of data, before what others have buffered in
+// the meantime.
+func (c *call) sendRest(data []byte) (int, error) {
+	c.h.leaveConn()
+	c.h.keep(0, [][]byte{data}, c.sent)
+	err := c.failed
+	if err != nil {
+		err = c.judge(err)
+	} else {
+		err = c.drain()
+	}
+	return c.sent, c.explain(err, want{})
 }
 
 // SendBuffers is [BufferedSocket.Send] for data in pieces, which are sent in
@@ -48,7 +103,7 @@ func (s *BufferedSocket) SendBuffers(bufs [][]byte, opts ...Option) (int, error)
 	if err := r.prepare(s, opts, optSend); err != nil {
 		return 0, err
 	}
-	return s.sendAll(&r, nil, bufs)
+	return s.newCall(&r, &s.send).sendAll(nil, bufs)
 }
 
 // Buffer adds a copy of data to the send buffer, which the next Send, Flush or
@@ -110,9 +165,8 @@ func (s *BufferedSocket) Unsent() int { return s.send.size() }
 
 // sendAll sends the send buffer, the header and the pieces. Of the pieces it
 // keeps what it could not send; the header is copied in any case.
-func (s *BufferedSocket) sendAll(r *request, header []byte, pieces [][]byte) (int, error) {
-	h := &s.send
-	c := s.newCall(r, h)
+func (c *call) sendAll(header []byte, pieces [][]byte) (int, error) {
+	h := c.h
 	defer c.release()
 	err := c.enter()
 	if err != nil {

@@ -44,7 +44,12 @@ func (c *call) poll() error {
 			return errTimeUp
 		}
 		c.moved, c.failed, c.flush = 0, nil, false
-		err := c.access()
+		var err error
+		if c.h.sends {
+			err = c.l.raw.Write(c.try)
+		} else {
+			err = c.l.raw.Read(c.try)
+		}
 		switch {
 		case c.moved > 0:
 			c.total = plus(c.total, c.moved)
@@ -72,14 +77,6 @@ func (c *call) poll() error {
 			return errTimeUp // by the user's deadline
 		}
 	}
-}
-
-// access has try called with the descriptor, again and again until it is done.
-func (c *call) access() error {
-	if c.h.sends {
-		return c.l.raw.Write(c.try)
-	}
-	return c.l.raw.Read(c.try)
 }
 
 // judge notes an error that the connection has returned.
