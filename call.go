@@ -46,7 +46,8 @@ type call struct {
 	l *link // from enter on
 
 	until   instant     // when the call must end; never until the clock has been read
-	unwatch func() bool // ends the watch over ctx
+	watch   *watch      // over ctx
+	unwatch func() bool // ends it
 	cause   error       // the connection's own timeout error
 	direct  direct      // what has been read into dst
 	sent    int         // how many bytes a send has sent so far

@@ -3,6 +3,7 @@ package bufsock
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -80,9 +81,49 @@ func (c *call) startWait() error {
 	number, err := c.h.arm(c.s, c.l, c.until, watched)
 	if err == nil && watched {
 		s, h := c.s, c.h
-		c.unwatch = context.AfterFunc(c.ctx, func() { s.cancel(h, number) })
+		c.watch = &watch{Context: c.ctx, end: func() { s.cancel(h, number) }}
+		c.unwatch = context.AfterFunc(c.watch, c.watch.end)
 	}
 	return err
+}
+
+// A watch is the context of a call as package context gets to see it, which may
+// ask it on a goroutine of its own. If it panics, that ends the call, and is
+// kept for it.
+type watch struct {
+	context.Context
+	end      func()
+	panicked atomic.Pointer[any]
+}
+
+func (w *watch) Done() <-chan struct{} {
+	defer w.recovered()
+	return w.Context.Done()
+}
+
+func (w *watch) Err() (err error) {
+	defer w.recovered()
+	err = context.Canceled
+	return w.Context.Err()
+}
+
+func (w *watch) Value(key any) any {
+	defer w.recovered()
+	return w.Context.Value(key)
+}
+
+func (w *watch) recovered() {
+	if p := recover(); p != nil {
+		w.panicked.CompareAndSwap(nil, &p)
+		w.end()
+	}
+}
+
+// pass panics with what the context has panicked with.
+func (w *watch) pass() {
+	if p := w.panicked.Load(); p != nil {
+		panic(*p)
+	}
 }
 
 // arm sets the alarm for a new call that ends at until.
@@ -130,9 +171,10 @@ func (c *call) settle() {
 		return
 	}
 	c.armed = false
-	if c.unwatch != nil {
+	if w := c.watch; w != nil {
 		c.unwatch()
-		c.unwatch = nil
+		c.watch, c.unwatch = nil, nil
+		defer w.pass()
 	}
 	if p := c.h.disarm(c.l); p != nil {
 		panic(*p)
@@ -148,6 +190,7 @@ func (h *half) disarm(l *link) (panicked *any) {
 	a.active, a.kicked, a.until = false, false, never
 	panicked, a.panic = a.panic, nil
 	if restore {
+		a.lifted = false
 		a.lifted = h.applyDeadline(l) == nil // else the next call does it
 	}
 	return panicked
@@ -313,11 +356,19 @@ func (s *BufferedSocket) setUserDeadline(op string, h *half, t time.Time) error 
 }
 
 // context returns a context that ends when the call must.
-func (c *call) context() (context.Context, context.CancelFunc) {
+func (c *call) context() (_ context.Context, cancel context.CancelFunc) {
 	c.startClock()
-	ctx, until := c.ctx, c.until
-	if ctx == nil {
-		ctx = context.Background()
+	ctx, until := context.Background(), c.until
+	if c.ctx != nil {
+		w := &watch{Context: c.ctx, end: func() {}}
+		defer func() {
+			before := cancel
+			cancel = func() {
+				before()
+				w.pass()
+			}
+		}()
+		ctx = w
 	}
 	if user := c.h.deadline(); user != never && (until == never || user < until) {
 		until = user
