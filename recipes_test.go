@@ -36,8 +36,8 @@ func greet(ctx context.Context, address string) ([]byte, error) {
 	return greeting, err
 }
 
-// command sends a command to Redis. The reply is a line, or a value of any bytes;
-// for a value that is missing it is the line "$-1".
+// command sends a command to Redis and receives the reply. After a timeout the
+// reply is still to come: call reply, again if need be, before the next command.
 func command(s *bufsock.BufferedSocket, args ...string) ([]byte, error) {
 	b := fmt.Appendf(nil, "*%d\r\n", len(args))
 	for _, a := range args {
@@ -46,28 +46,40 @@ func command(s *bufsock.BufferedSocket, args ...string) ([]byte, error) {
 	if _, err := s.Send(b); err != nil {
 		return nil, err
 	}
-	line, err := s.RecvUntil([]byte("\r\n"))
-	digits, isValue := bytes.CutPrefix(line, []byte("$"))
-	if err != nil || !isValue || string(digits) == "-1" {
-		return line, err
-	}
-	size, err := strconv.Atoi(string(digits))
-	if err != nil || size < 0 || size > 1<<20 {
-		return nil, fmt.Errorf("want a size of up to 1 MiB, got %q", digits)
-	}
-	value, err := s.RecvSize(size + len("\r\n"))
-	return bytes.TrimSuffix(value, []byte("\r\n")), err
+	return reply(s)
 }
 
-// shout answers lines of up to 512 bytes, which may be a minute apart.
+// reply receives a line, or a value of any bytes; for a value that is missing it
+// is the line "$-1". Line and value are one message: if it is not whole in time,
+// nothing is consumed.
+func reply(s *bufsock.BufferedSocket) (reply []byte, err error) {
+	err = s.RecvFunc(func(m *bufsock.Message) error {
+		line, err := m.Until([]byte("\r\n"))
+		digits, isValue := bytes.CutPrefix(line, []byte("$"))
+		if err != nil || !isValue || string(digits) == "-1" {
+			reply = bytes.Clone(line)
+			return err
+		}
+		size, err := strconv.ParseUint(string(digits), 10, 30)
+		if err != nil {
+			return err
+		}
+		value, err := m.Next(int(size) + len("\r\n"))
+		reply = bytes.Clone(bytes.TrimSuffix(value, []byte("\r\n")))
+		return err
+	}, bufsock.WithMaxSize(1<<20))
+	return reply, err
+}
+
+// shout answers lines of up to 512 bytes. A client may be silent for an hour, but
+// has ten seconds for a line that it has begun.
 func shout(conn net.Conn) error {
-	s := bufsock.NewBufferedSocket(conn, bufsock.WithTimeout(time.Minute), bufsock.WithMaxSize(512))
+	s := bufsock.NewBufferedSocket(conn, bufsock.WithIdleTimeout(time.Hour), bufsock.WithMaxSize(512))
 	defer s.Close()
 	for line, err := range s.Messages([]byte("\n")) {
 		if _, ok := errors.AsType[*bufsock.MessageTooLongError](err); ok {
 			s.Send([]byte("line too long\n"))
-			s.CloseWrite()
-			s.Discard(1 << 20) // so that the answer is not lost in a reset
+			s.Shutdown() // Close alone could take the answer away in a reset
 		}
 		if err != nil {
 			return err
@@ -110,28 +122,32 @@ func accept(conn net.Conn, config *tls.Config) (proxy []byte, t *tls.Conn, err e
 	return proxy, tls.Server(s, config), err
 }
 
-// alive asks without waiting, and takes nothing away.
-func alive(s *bufsock.BufferedSocket) bool {
+// isClean says whether a connection can be used for another request: it is open,
+// and nothing has come, which would be taken for the answer.
+func isClean(s *bufsock.BufferedSocket) bool {
 	_, err := s.Peek(1, bufsock.WithTimeout(bufsock.NonBlocking))
-	return err == nil || errors.Is(err, bufsock.ErrWouldBlock)
+	return errors.Is(err, bufsock.ErrWouldBlock)
 }
 
 func Example_respClient() {
 	conn, peer := loopback()
 	s := bufsock.NewBufferedSocket(conn)
 	defer s.Close()
-	io.WriteString(peer, "+OK\r\n$6\r\na\r\nb\x00\xff\r\n")
+	io.WriteString(peer, "+OK\r\n$6\r\na\r\n") // and the rest later
 
-	for _, args := range [][]string{{"SET", "key", "a\r\nb\x00\xff"}, {"GET", "key"}} {
-		reply, err := command(s, args...)
-		if err != nil {
-			log.Fatal(err)
-		}
-		fmt.Printf("%q\n", reply)
-	}
+	got, err := command(s, "SET", "key", "a\r\nb\x00\xff")
+	fmt.Printf("%q %v\n", got, err)
+	s.SetTimeout(10 * time.Millisecond)
+	got, err = command(s, "GET", "key")
+	fmt.Printf("%q, a timeout: %v\n", got, errors.Is(err, os.ErrDeadlineExceeded))
+	io.WriteString(peer, "b\x00\xff\r\n")
+	s.SetTimeout(bufsock.DefaultTimeout)
+	got, err = reply(s)
+	fmt.Printf("%q %v\n", got, err)
 	// Output:
-	// "+OK"
-	// "a\r\nb\x00\xff"
+	// "+OK" <nil>
+	// "", a timeout: true
+	// "a\r\nb\x00\xff" <nil>
 }
 
 func Example_lineServer() {
@@ -194,15 +210,23 @@ func Example_proxyLine() {
 	// Output: PROXY TCP4 192.0.2.1 192.0.2.2 5000 443, <nil>
 }
 
-func Example_liveness() {
-	conn, peer := net.Pipe()
+func Example_pool() {
+	conn, peer := loopback()
 	s := bufsock.NewBufferedSocket(conn)
-	fmt.Println(alive(s))
+	fmt.Println("quiet:", isClean(s))
+
+	io.WriteString(peer, "421 closing\r\n")
+	s.Peek(1) // it is there
+	fmt.Println("something has come:", isClean(s))
+
+	s.RecvUntil([]byte("\r\n"))
 	peer.Close()
-	fmt.Println(alive(s))
+	s.Peek(1)
+	fmt.Println("closed:", isClean(s))
 	// Output:
-	// true
-	// false
+	// quiet: true
+	// something has come: false
+	// closed: false
 }
 
 // Each block of Go in README.md is here, word for word.

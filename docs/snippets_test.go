@@ -68,15 +68,17 @@ func Example_size() {
 	conn, end := connect("size")
 	defer end()
 	// snippet:size
-	s := bufsock.NewBufferedSocket(conn)
-	header, err := s.RecvSize(4)
-	check(err)
-	size := binary.BigEndian.Uint32(header)
-	if size > 4096 {
-		log.Fatalf("a message of %d bytes", size)
-	}
-	message, err := s.RecvSize(int(size))
-	check(err)
+	s := bufsock.NewBufferedSocket(conn, bufsock.WithMaxSize(4+4096))
+	var message []byte
+	check(s.RecvFunc(func(m *bufsock.Message) error {
+		header, err := m.Next(4)
+		if err != nil {
+			return err
+		}
+		body, err := m.Next(int(binary.BigEndian.Uint32(header)))
+		message = bytes.Clone(body)
+		return err
+	}))
 	fmt.Printf("%x\n", message)
 	// Output: 610d0a6200
 }

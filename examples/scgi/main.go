@@ -14,19 +14,12 @@ package main
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
-	"net/url"
 	"os"
-	"path/filepath"
-	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/bufsock/bufsock"
@@ -62,66 +55,16 @@ func run() error {
 
 // serve answers the one request of a connection.
 func serve(ctx context.Context, conn net.Conn) {
-	// One deadline for the whole request, and a max size for header and form.
-	s := bufsock.NewBufferedSocket(conn, bufsock.WithTimeout(bufsock.NoTimeout), bufsock.WithMaxSize(64<<10))
+	s := bufsock.NewBufferedSocket(conn, bufsock.WithTimeout(bufsock.NoTimeout), bufsock.WithMaxSize(maxMessage))
 	defer s.Close()
-	s.SetDeadline(time.Now().Add(*timeout))
-	header, err := bufsock.NewNetstringSocket(s).ReadNetstring(bufsock.WithContext(ctx))
-	params := map[string]string{}
-	for pair := range slices.Chunk(strings.Split(string(header), "\x00"), 2) {
-		params[pair[0]] = pair[len(pair)-1]
-	}
-	size, sizeErr := strconv.ParseUint(params["CONTENT_LENGTH"], 10, 63)
-	if err != nil || sizeErr != nil || params["SCGI"] != "1" {
-		slog.Warn("no SCGI request", "err", err, "header", len(header))
+	s.SetDeadline(time.Now().Add(*timeout)) // one for the whole request
+	var r request
+	if err := s.RecvFunc(r.read, bufsock.WithContext(ctx)); err != nil {
+		slog.Warn("no SCGI request", "err", err)
 		return
 	}
-	status, text := answer(s, params["REQUEST_METHOD"], params["CONTENT_TYPE"], int64(size))
-	_, err = s.Send(fmt.Appendf(nil, "Status: %s\r\nContent-Type: text/plain\r\n\r\n%s\n", status, text))
-	slog.Info("request", "method", params["REQUEST_METHOD"], "size", size, "status", status, "err", err)
-	s.CloseWrite()
-	io.Copy(io.Discard, s) // with bytes unread, Close could lose the answer
-}
-
-// answer reads the body of a request and returns the status and the answer.
-func answer(s *bufsock.BufferedSocket, method, contentType string, size int64) (status, text string) {
-	isForm := strings.HasPrefix(contentType, "application/x-www-form-urlencoded")
-	switch {
-	case method != "POST" && method != "PUT":
-		return "200 OK", "Send a form, or a file."
-	case size > *maxFile, isForm && size > int64(s.MaxSize()):
-		return "413 Content Too Large", "too large"
-	case isForm:
-		body, err := s.RecvSize(int(size))
-		fields, bad := url.ParseQuery(string(body))
-		if err = errors.Join(err, bad); err != nil {
-			return "400 Bad Request", err.Error()
-		}
-		return "200 OK", fields.Encode()
-	}
-	name, err := keep(s, size)
-	if err != nil {
-		slog.Error("file not kept", "err", err)
-		return "500 Internal Server Error", err.Error()
-	}
-	return "201 Created", name
-}
-
-// keep streams a body into a file and returns the name of that.
-func keep(s *bufsock.BufferedSocket, size int64) (name string, err error) {
-	f, err := os.CreateTemp(*dir, "upload-*")
-	if err != nil {
-		return "", err
-	}
-	defer os.Remove(f.Name()) // fails once it is renamed, which is as well
-	defer f.Close()
-	hash := sha256.New()
-	if n, err := io.CopyN(io.MultiWriter(f, hash), s, size); err != nil {
-		return "", fmt.Errorf("after %d of %d bytes: %w", n, size, err)
-	}
-	name = fmt.Sprintf("%x", hash.Sum(nil))
-	if err = f.Close(); err == nil {
-		err = os.Rename(f.Name(), filepath.Join(*dir, name))
-	}
-	return name, err
+	status, text := r.answer(s)
+	_, err := s.Send(fmt.Appendf(nil, "Status: %s\r\nContent-Type: text/plain\r\n\r\n%s\n", status, text))
+	err = errors.Join(err, s.Shutdown()) // with bytes unread, Close could lose the answer
+	slog.Info("request", "method", r.method, "size", r.size, "status", status, "err", err)
 }
