@@ -14,12 +14,13 @@ import (
 // half receives the first half of a message, of which no more will come.
 func half(t *testing.T, k *kind, l *link) *bufsock.BufferedSocket {
 	s := k.socket(l.a)
-	write(t, l.b, "half")
+	written := write(t, l.b, "half")
 	mustEnd(t, "Peek", func() {
 		got, err := s.Peek(4)
 		require.NoError(t, err)
 		require.Equal(t, "half", string(got))
 	})
+	written()
 	return s
 }
 

@@ -110,21 +110,26 @@ func requireRefusal(t *testing.T, err error) {
 	require.NotErrorIs(t, err, net.ErrClosed)
 }
 
-// write writes data to conn in the background: some kinds wait for a reader.
-func write(t *testing.T, conn net.Conn, data string) {
+// write writes data to conn in the background, as some kinds wait for a reader. It
+// returns a function that waits for it to be done.
+func write(t *testing.T, conn net.Conn, data string) (wait func()) {
 	t.Helper()
 	written := make(chan error, 1)
+	report := func(err error) {
+		if err != nil {
+			t.Errorf("the peer cannot write %q: %v", data, err)
+		}
+	}
 	t.Cleanup(func() {
 		select {
 		case err := <-written:
-			if err != nil {
-				t.Errorf("the peer cannot write %q: %v", data, err)
-			}
-		default: // the test has not waited for it
+			report(err)
+		default: // the test has not waited for it, or it is reported
 		}
 	})
 	go func() {
 		_, err := conn.Write([]byte(data))
 		written <- err
 	}()
+	return func() { mustEnd(t, "a Write of the peer", func() { report(<-written) }) }
 }

@@ -136,7 +136,7 @@ func peersEnd(t *testing.T, k *kind, l *link) {
 // otherEndIsAnError: an end that is no io.EOF cannot be told from a break.
 func otherEndIsAnError(t *testing.T, k *kind, l *link) {
 	s := k.socket(l.a)
-	write(t, l.b, "line\ntail")
+	written := write(t, l.b, "line\ntail")
 	mustEnd(t, "receives at the end", func() {
 		line, err := s.RecvUntil([]byte("\n"))
 		require.NoError(t, err)
@@ -144,6 +144,7 @@ func otherEndIsAnError(t *testing.T, k *kind, l *link) {
 		_, err = s.Peek(4)
 		require.NoError(t, err)
 	})
+	written()
 	require.NoError(t, l.b.Close())
 	requireBreak(t, s, "tail")
 }

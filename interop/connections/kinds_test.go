@@ -95,7 +95,7 @@ var kinds = []*kind{
 	{
 		name: "netpoll", module: "github.com/cloudwego/netpoll", open: openNetpoll,
 		cannot:     []limit{noCloseWrite, noCloseRead, notWoken, writeNotWoken, fullCount, otherEnd},
-		notNettest: []string{"PingPong"},
+		notNettest: []string{"PingPong", "RacyWrite"},
 	},
 	{
 		name: "spdystream", module: "github.com/moby/spdystream", open: openSpdystream,

@@ -302,10 +302,20 @@ func timesOutOddly(t testing.TB, l *link, _ bool) bool {
 func cannotBreak(_ testing.TB, l *link, _ bool) bool { return l.breakOff == nil }
 
 func endsWhenBroken(t testing.TB, l *link, _ bool) bool {
-	go func() { _, _ = l.b.Write([]byte("half")) }()
-	requireRead(t, l.a, "half")
-	l.breakOff()
+	breakInHalf(t, l)
 	return readToError(t, l.a) == io.EOF
+}
+
+// breakInHalf breaks the connection off when half of a message has come.
+func breakInHalf(t testing.TB, l *link) {
+	written := make(chan error, 1)
+	go func() {
+		_, err := l.b.Write([]byte("half"))
+		written <- err
+	}()
+	requireRead(t, l.a, "half")
+	require.NoError(t, <-written)
+	l.breakOff()
 }
 
 func readToError(t testing.TB, conn net.Conn) (err error) {
@@ -318,9 +328,7 @@ func readToError(t testing.TB, conn net.Conn) (err error) {
 }
 
 func forgetsTheBreak(t testing.TB, l *link, _ bool) bool {
-	go func() { _, _ = l.b.Write([]byte("half")) }()
-	requireRead(t, l.a, "half")
-	l.breakOff()
+	breakInHalf(t, l)
 	mustEnd(t, "a Write to what is broken off", func() {
 		for {
 			if _, err := l.a.Write([]byte("x")); err != nil {

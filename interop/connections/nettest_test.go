@@ -46,7 +46,9 @@ func (k *kind) excuses(name string) bool {
 	case "PresentTimeout":
 		return k.has(writeNotWoken)
 	case "CloseTimeout":
-		return k.has(writeNotWoken) && k.has(closeLeavesWrites)
+		return k.has(ignoresDeadlines) || k.has(writeNotWoken) && k.has(closeLeavesWrites)
+	case "ConcurrentMethods":
+		return k.has(ignoresDeadlines)
 	}
 	return false
 }
