@@ -203,15 +203,13 @@ func (s *BufferedSocket) Upgrade(wrap func(net.Conn) (net.Conn, error)) error {
 // replace puts the socket on conn. The caller has both turns.
 func (s *BufferedSocket) replace(conn net.Conn) error {
 	l := newLink(conn)
+	s.recv.alarm.mu.Lock()
+	defer s.recv.alarm.mu.Unlock()
+	s.send.alarm.mu.Lock()
+	defer s.send.alarm.mu.Unlock()
 	for _, h := range []*half{&s.recv, &s.send} {
-		h.alarm.mu.Lock()
-		defer h.alarm.mu.Unlock()
-		h.alarm.lifted, h.alarm.stopped = l.wakes, false
-		if h.deadline() != never {
-			h.alarm.lifted = true
-			if err := h.applyDeadline(l); err != nil {
-				return err
-			}
+		if err := h.handOver(l); err != nil {
+			return err
 		}
 	}
 	s.recv.mu.Lock()
@@ -222,6 +220,18 @@ func (s *BufferedSocket) replace(conn net.Conn) error {
 	s.link.Store(l)
 	s.splitEnded = false
 	return nil
+}
+
+// handOver gives another connection the user's deadline. The caller has the
+// lock of the alarm.
+func (h *half) handOver(l *link) error {
+	a := &h.alarm
+	a.lifted, a.stopped = l.wakes, false
+	if h.deadline() == never {
+		return nil
+	}
+	a.lifted = true
+	return h.applyDeadline(l)
 }
 
 // NetConn returns the wrapped connection. Bytes in the receive buffer are not

@@ -239,7 +239,7 @@ func (c *call) begin() {
 	if c.timeout > 0 {
 		until = now().plus(c.timeout)
 	}
-	c.extend(until)
+	_ = c.extend(until) // what refuses that has refused the idle timeout
 }
 
 // goOn says whether the call may go on. It is asked after every moment without

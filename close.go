@@ -127,7 +127,7 @@ func (c *call) halfClose() error {
 		return err
 	case <-ctx.Done():
 		l.closeBelow()
-		<-done
+		_ = <-done
 		return errTimeUp
 	}
 }
@@ -180,7 +180,7 @@ func (s *BufferedSocket) endBlockedCalls(l *link) {
 	go func() {
 		defer close(done)
 		for _, h := range []*half{&s.recv, &s.send} {
-			if h.isBusy() && !(h.sends && l.gate != nil) {
+			if h.isBusy() && (!h.sends || l.gate == nil) {
 				h.stop(l)
 			}
 		}

@@ -154,7 +154,7 @@ func blame(in, out *call, err error) {
 		}
 	}
 	// A connection that ended in both directions looks dead, too.
-	if in.l.tcpState() == tcpDead && !isBrokenPipe(err) && !(outDead && in.l.writeClosed.Load()) {
+	if in.l.tcpState() == tcpDead && !isBrokenPipe(err) && (!outDead || !in.l.writeClosed.Load()) {
 		in.l.failure.Store(&failure{readError(err), true})
 	}
 }

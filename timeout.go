@@ -103,7 +103,7 @@ func (w *watch) Done() <-chan struct{} {
 
 func (w *watch) Err() (err error) {
 	defer w.recovered()
-	err = context.Canceled
+	err = context.Canceled //nolint:wastedassign // returned if it panics
 	return w.Context.Err()
 }
 
