@@ -120,14 +120,18 @@ func (c *call) halfClose() error {
 	}
 	ctx, cancel := c.context()
 	defer cancel()
-	done := make(chan error, 1)
-	go func() { done <- l.closeWrite() }()
+	var err error
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		err = l.closeWrite()
+	}()
 	select {
-	case err := <-done:
+	case <-done:
 		return err
 	case <-ctx.Done():
 		l.closeBelow()
-		_ = <-done
+		<-done
 		return errTimeUp
 	}
 }
