@@ -3,6 +3,7 @@ package interop_test
 import (
 	"bytes"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -14,9 +15,11 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/bufsock/bufsock"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -234,6 +237,76 @@ func TestSCGIShutdown(t *testing.T) {
 		require.NoError(t, input.Close())
 		assert.Equal(t, "201 Created\n"+sum+"\n", await(t, answer))
 		assert.NoError(t, app.wait(t))
+	})
+}
+
+// startHastyApp starts an application that answers without reading the body of
+// a request, and then ends the connection.
+func startHastyApp(t *testing.T, end func(s *bufsock.BufferedSocket) error) (addr string) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	var serving sync.WaitGroup
+	t.Cleanup(serving.Wait)
+	t.Cleanup(func() { l.Close() })
+	serve := func(conn net.Conn) {
+		s := bufsock.NewBufferedSocket(conn, bufsock.WithTimeout(patience), bufsock.WithMaxSize(64<<10))
+		defer s.Close()
+		if _, err := bufsock.NewNetstringSocket(s).ReadNetstring(); err != nil {
+			return // the web server is trying whether somebody is there
+		}
+		assert.NoError(t, s.Buffer([]byte("Status: 200 OK\r\nContent-Type: text/plain\r\n\r\nearly\n")))
+		assert.NoError(t, end(s))
+	}
+	serving.Go(func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			serving.Go(func() { serve(conn) })
+		}
+	})
+	return l.Addr().String()
+}
+
+// uploadTo sends 3 MB to a web server 20 times and returns what came where that
+// was not the answer of the application.
+func uploadTo(t *testing.T, url string) (failed []result) {
+	t.Helper()
+	curl := program(t, "curl", "curl")
+	data, _ := randomBytes(3 << 20)
+	file := writeFile(t, t.TempDir(), "data", string(data))
+	for range 20 {
+		got := runProgram(t, "", curl, "-sS", "-w", "%{http_code}", "-H", octets, "--data-binary", "@"+file, url)
+		if got != (result{stdout: "early\n200"}) {
+			failed = append(failed, got)
+		}
+	}
+	return failed
+}
+
+// An answer that is given before the body has been read arrives, if Shutdown
+// ends the connection.
+func TestSCGIAnswersEarly(t *testing.T) {
+	t.Parallel()
+	for name, startWebServer := range webServers {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			app := startHastyApp(t, func(s *bufsock.BufferedSocket) error { return s.Shutdown() })
+			assert.Empty(t, uploadTo(t, startWebServer(t, app)))
+		})
+	}
+	// What Shutdown is for.
+	t.Run("nginx, Close", func(t *testing.T) {
+		t.Parallel()
+		app := startHastyApp(t, func(s *bufsock.BufferedSocket) error {
+			err := s.Flush()
+			return errors.Join(err, s.Close())
+		})
+		failed := uploadTo(t, startNginx(t, app))
+		assert.NotEmpty(t, failed)
+		t.Logf("%d of 20 answers lost", len(failed))
 	})
 }
 
