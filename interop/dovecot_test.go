@@ -89,7 +89,7 @@ userdb {
   driver = static
   args = uid=%[2]s gid=%[3]s home=%[1]s/home/%%u
 }
-mail_location = mbox:~/mail:INBOX=~/inbox
+mail_location = maildir:~/mail
 mailbox_idle_check_interval = 1 s
 `, dir, name, group, port))
 	p := start(t, command[0], append(command[1:], "-F", "-c", config)...)

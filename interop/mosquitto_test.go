@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 
@@ -36,8 +37,8 @@ func (p *packet) read(m *bufsock.Message) (err error) {
 	return err
 }
 
-// append appends the packet as it is sent.
-func (p packet) append(b []byte) []byte {
+// appendPacket appends a packet as it is sent.
+func appendPacket(b []byte, p packet) []byte {
 	b = binary.AppendUvarint(append(b, p.kind), uint64(len(p.body)))
 	return append(b, p.body...)
 }
@@ -46,9 +47,9 @@ func (p packet) append(b []byte) []byte {
 func publish(text string) packet { return packet{0x30, "\x00\x01t" + text} }
 
 var (
-	mqttConnect    = packet{0x10, "\x00\x04MQTT\x04\x02\x00\x00\x00\x00"}.append(nil) // 3.1.1, no name, no time limit
+	mqttConnect    = appendPacket(nil, packet{0x10, "\x00\x04MQTT\x04\x02\x00\x00\x00\x00"}) // 3.1.1, no name, no time limit
 	mqttConnected  = packet{0x20, "\x00\x00"}
-	mqttSubscribe  = packet{0x82, "\x00\x01\x00\x01t\x00"}.append(nil)
+	mqttSubscribe  = appendPacket(nil, packet{0x82, "\x00\x01\x00\x01t\x00"})
 	mqttSubscribed = packet{0x90, "\x00\x01\x00"}
 )
 
@@ -83,11 +84,11 @@ func TestMosquittoSizes(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			r := startRelay(t, addr, c.pace)
 			s := r.dial(t, bufsock.WithMaxSize(4<<20))
-			send := append(mqttConnect[:len(mqttConnect):len(mqttConnect)], mqttSubscribe...)
+			send := slices.Concat(mqttConnect, mqttSubscribe)
 			want := []packet{mqttConnected, mqttSubscribed}
 			for _, size := range c.sizes {
 				want = append(want, publish(strings.Repeat("\xff\x80\x00t", size/4+1)[:size]))
-				send = want[len(want)-1].append(send)
+				send = appendPacket(send, want[len(want)-1])
 			}
 			_, err := s.Send(append(send, "\xc0\x00"...)) // a ping last
 			require.NoError(t, err)

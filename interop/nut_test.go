@@ -67,7 +67,7 @@ func startUpsd(t *testing.T) (addr string) {
 	upsd, driver := program(t, "/lib/nut/upsd", "nut-server"), program(t, "/lib/nut/dummy-ups", "nut-server")
 	require.NoError(t, os.Chmod(dir, 0o700))
 	port := freePort(t)
-	writeFile(t, dir, "ups.conf", fmt.Sprintf("[lab]\n driver = dummy-ups\n port = lab.dev\n desc = \"%s\"\n", upsDescription))
+	writeFile(t, dir, "ups.conf", "[lab]\n driver = dummy-ups\n port = lab.dev\n desc = \""+upsDescription+"\"\n")
 	writeFile(t, dir, "lab.dev", "ups.status: OL\nbattery.charge: 100\nups.mfr: Acme Inc\n")
 	writeFile(t, dir, "upsd.conf", fmt.Sprintf("LISTEN 127.0.0.1 %d\nMAXAGE 60\n", port))
 	writeFile(t, dir, "upsd.users", "")

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -126,15 +127,6 @@ func (r *relay) dial(t *testing.T, opts ...bufsock.Option) *bufsock.BufferedSock
 	return dial(t, r.addr, opts...)
 }
 
-// dial connects to a program, or to a relay.
-func dial(t *testing.T, addr string, opts ...bufsock.Option) *bufsock.BufferedSocket {
-	t.Helper()
-	s, err := bufsock.Dial(t.Context(), "tcp", addr, append([]bufsock.Option{bufsock.WithTimeout(patience)}, opts...)...)
-	require.NoError(t, err)
-	t.Cleanup(func() { s.Close() })
-	return s
-}
-
 // insist calls receive with a timeout of a millisecond, again and again until
 // it returns something else than that. It gives up when nothing more has come
 // for a long time.
@@ -164,6 +156,6 @@ func (r *relay) insist(receive func(bufsock.Option) error) error {
 // is there.
 func (r *relay) recvFunc(s *bufsock.BufferedSocket, read func(m *bufsock.Message) error, opts ...bufsock.Option) error {
 	return r.insist(func(timeout bufsock.Option) error {
-		return s.RecvFunc(read, append(opts[:len(opts):len(opts)], timeout)...)
+		return s.RecvFunc(read, append(slices.Clip(opts), timeout)...)
 	})
 }

@@ -89,6 +89,7 @@ func TestSyslogToRsyslog(t *testing.T) {
 		{"5 hello5 world", "hello|\nworld|\n"},
 		{"5 hello\n5 world\n", "hello|\nworld|\n"}, // a line of nothing behind each
 		{"05 hello", "hello|\n"},
+		{"200001 hello\n", "200001hello|\n"}, // too large for a count, and the space is lost
 		{"<13>no end", "<13>no end|\n"},
 		{"5 hello15 hel", "hello|\n"},
 		{"2026-" + year + "5 hello", year + "|\nhello|\n"}, // a year is a count, and the hyphen its space
