@@ -24,6 +24,7 @@ type relay struct {
 	timedOut chan struct{}   // wakes the relay
 	ended    <-chan struct{} // when the test has
 	pace     pace
+	came     output // from the program
 }
 
 // A pace says how many of the bytes that are at hand are the next piece, and
@@ -95,6 +96,7 @@ func (r *relay) run(client, program net.Conn) {
 	buf := make([]byte, 64<<10)
 	for {
 		atHand, err := program.Read(buf)
+		_, _ = r.came.Write(buf[:atHand]) // never fails
 		for b := buf[:atHand]; len(b) > 0; {
 			n, stop := r.pace(len(b))
 			if _, err := client.Write(b[:n]); err != nil {
