@@ -42,8 +42,8 @@ var (
 // wrapped; a plain err.(net.Error), as crypto/tls and net/http use it, works.
 //
 // Timeout reports whether the error is a *TimeoutError. Temporary reports the
-// same: a receive that timed out may be made again and goes on, a send goes on
-// with [BufferedSocket.Flush].
+// same, but for a timeout that has ended a TLS session: a receive that timed out
+// may be made again and goes on, a send goes on with [BufferedSocket.Flush].
 type Error interface {
 	net.Error
 	sealed()

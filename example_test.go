@@ -8,7 +8,6 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -93,28 +92,19 @@ func ExampleBufferedSocket_RecvUntilAny() {
 	// logged in
 }
 
-// A message is preceded by its length, in two bytes. The length is checked
-// here, because no max size applies to RecvSize.
+// A server of VNC begins with its version, in twelve bytes.
 func ExampleBufferedSocket_RecvSize() {
 	conn, peer := loopback()
 	s := bufsock.NewBufferedSocket(conn)
 	defer s.Close()
-	io.WriteString(peer, "\x00\x07a\r\nb\x00\r\n")
+	io.WriteString(peer, "RFB 003.008\n\x01\x02")
 
-	header, err := s.RecvSize(2)
+	version, err := s.RecvSize(12)
 	if err != nil {
 		log.Fatal(err)
 	}
-	size := int(binary.BigEndian.Uint16(header))
-	if size > 4096 {
-		log.Fatalf("message of %d bytes", size)
-	}
-	message, err := s.RecvSize(size)
-	if err != nil {
-		log.Fatal(err)
-	}
-	fmt.Printf("%q\n", message)
-	// Output: "a\r\nb\x00\r\n"
+	fmt.Printf("%q\n", version)
+	// Output: "RFB 003.008\n"
 }
 
 // Any split function of package bufio tells where a message ends.
@@ -324,19 +314,21 @@ func ExampleNetstringSocket() {
 	// Output: got "any bytes: \x00,\r\n"
 }
 
-// Is the other end still there? Asking does not wait, and takes nothing away.
+// Can a pool give out this connection? Only if nothing has come: an end, or
+// bytes that would be taken for the answer to the next request. Asking does not
+// wait, and takes nothing away.
 func ExampleBufferedSocket_Peek() {
 	conn, peer := net.Pipe()
 	s := bufsock.NewBufferedSocket(conn)
 	defer s.Close()
 
-	alive := func() bool {
+	isClean := func() bool {
 		_, err := s.Peek(1, bufsock.WithTimeout(bufsock.NonBlocking))
-		return err == nil || errors.Is(err, bufsock.ErrWouldBlock)
+		return errors.Is(err, bufsock.ErrWouldBlock)
 	}
-	fmt.Println(alive())
+	fmt.Println(isClean())
 	peer.Close()
-	fmt.Println(alive())
+	fmt.Println(isClean())
 	// Output:
 	// true
 	// false
@@ -353,11 +345,11 @@ func ExampleBufferedSocket_Flush() {
 			log.Fatal(err)
 		}
 	}
-	fmt.Println(len(s.SendBuffer()), "bytes to send")
+	fmt.Println(s.Unsent(), "bytes to send")
 	if err := s.Flush(); err != nil {
 		log.Fatal(err)
 	}
-	fmt.Println(len(s.SendBuffer()), "bytes to send")
+	fmt.Println(s.Unsent(), "bytes to send")
 
 	received := make([]byte, 24)
 	if _, err := io.ReadFull(peer, received); err != nil {

@@ -205,6 +205,7 @@ func (c *call) recvUntil(delim []byte) ([]byte, error) {
 // first, and of those that end together the longest. If it fails, which is -1.
 //
 // So of "\r", "\n" and "\r\n" the last never matches, as "\r" ends before it.
+// For any line end search for "\n" alone and cut a "\r" off.
 func (s *BufferedSocket) RecvUntilAny(delims [][]byte, opts ...Option) (msg []byte, which int, err error) {
 	r := request{op: "RecvUntilAny"}
 	if err := r.prepare(s, opts, optMessage|optMaxSize|optDelimiter); err != nil {
