@@ -1557,6 +1557,30 @@ func TestDiscardTellsWhetherAnythingCame(t *testing.T) {
 	}
 }
 
+// A longConn has more bytes than an int of 32 bits can count.
+type longConn struct {
+	*wire
+	read int64
+}
+
+func (c *longConn) Read(p []byte) (int, error) {
+	if c.read > math.MaxInt32+int64(len(p)) {
+		return 0, errGone
+	}
+	c.read += int64(len(p))
+	return len(p), nil
+}
+
+// A count never turns negative, also where an int has 32 bits: it stops at the
+// largest int, and the call goes on.
+func TestDiscardUntilCountsUpToTheLargestInt(t *testing.T) {
+	conn := &longConn{wire: &wire{}}
+	s := bufsock.NewBufferedSocket(conn, bufsock.WithReadSize(16<<20), bufsock.WithTimeout(bufsock.NoTimeout))
+	n, err := s.DiscardUntil(lf)
+	require.Equal(t, errGone, err)
+	require.EqualValues(t, min(conn.read, math.MaxInt), n)
+}
+
 // What a call that was refused says it has done is nothing.
 func TestRefusedCallsCountNothing(t *testing.T) {
 	s := bufsock.NewBufferedSocket(segments("abc\n"))

@@ -479,6 +479,25 @@ func TestRestOfADiscardedFrame(t *testing.T) {
 	})
 }
 
+// The rest of a frame is that of its connection: no number of upgrades makes it
+// one of another.
+func TestRestOfADiscardedFrameIsForgottenWithItsConnection(t *testing.T) {
+	for _, upgrades := range []int{1, 1 << 8, 1 << 16} {
+		w := &wire{reads: []read{{"100:abc", nil}, {"", os.ErrDeadlineExceeded}, {"3:xyz,", nil}}}
+		s := bufsock.NewBufferedSocket(w)
+		ns := bufsock.NewNetstringSocket(s)
+		n, err := ns.DiscardNetstring()
+		require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+		require.Equal(t, 3, n)
+		for range upgrades {
+			require.NoError(t, s.Upgrade(func(c net.Conn) (net.Conn, error) { return c, nil }))
+		}
+		msg, err := ns.ReadNetstring()
+		require.NoError(t, err, "after %d upgrades", upgrades)
+		require.Equal(t, "xyz", string(msg))
+	}
+}
+
 // A call that does not get its turn drops nothing of a frame that another has
 // left, and finds no frame of its own.
 func TestRestOfADiscardedFrameIsDroppedInTurn(t *testing.T) {
