@@ -98,12 +98,13 @@ func (r *report) writePeersAhead(out io.Writer) {
 					where = append(where, fmt.Sprintf("%s (%s ×)", s.scaleText(result.Size), ratioText(bench.Median(ratios))))
 				}
 			}
-			if where == nil {
+			peer := s.Side(p.Peer)
+			if where == nil || peer.Less == "" { // or another way of bufsock's own
 				continue
 			}
 			found = true
 			fmt.Fprintf(out, "- %s: %s against %s, with %s. %s.\n", s.Name, code(p.Peer), code(p.Subject),
-				strings.Join(where, ", "), heading(s.Side(p.Peer).Less))
+				strings.Join(where, ", "), heading(peer.Less))
 		}
 	}
 	if !found {
