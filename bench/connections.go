@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"net"
 	"os"
 	"os/exec"
@@ -38,7 +37,7 @@ var services = map[string]func(conn net.Conn) error{
 }
 
 func echoLines(conn net.Conn) error {
-	s := bufsock.NewBufferedSocket(conn, bufsock.WithTimeout(bufsock.NoTimeout))
+	s := bufsock.NewBufferedSocket(conn, bufsock.WithTimeout(time.Hour)) // which no idle connection reaches
 	for {
 		line, err := s.RecvUntil(lf, bufsock.WithDelimiter())
 		if err != nil {
@@ -95,7 +94,7 @@ func Connections() Workload {
 	}
 	return Workload{
 		Name: "connections", About: "connections served at once, each with a goroutine that sends back lines", Unit: "line",
-		Scale: "connections", Sizes: []int{1, 10, 100, 1000, 10_000}, Dialogue: true,
+		Scale: "connections", Sizes: []int{1, 10, 100, 1000, 10_000}, Dialogue: true, Starts: 5,
 		Sides: []Side{
 			side(serveBufsock, ""),
 			side(serveBufio4K, "no deadline, limit or lock"),
@@ -108,14 +107,18 @@ func Connections() Workload {
 	}
 }
 
+// perFleet is how many connections two processes may have between them: the
+// ports of one address do not suffice for many more.
+const perFleet = 20_000
+
 // maxConnections returns how many connections a process may have open, beside
-// some descriptors for other things.
+// some descriptors for other things. Go has raised the limit as far as it may.
 func maxConnections() int {
 	var limit syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
-		return math.MaxInt
+		return perFleet
 	}
-	return int(min(uint64(limit.Cur), math.MaxInt32)) - 50
+	return int(min(uint64(limit.Cur)-50, perFleet))
 }
 
 // A fleet is many connections between two child processes.

@@ -19,7 +19,7 @@ const (
 // own, on a kind of connection.
 func Answers(kind Kind) Workload {
 	return Workload{
-		Name: "answers-" + string(kind), About: "requests of a pipeline and their answers, " + kind.about(), Unit: "request",
+		Name: "answers-" + string(kind), About: "requests of a pipeline and their answers, " + kind.About(), Unit: "request",
 		Sizes: []int{16},
 		Sides: []Side{
 			answering(kind, answerFlush, "", answerBuffered),

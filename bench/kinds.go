@@ -129,8 +129,8 @@ var certified = sync.OnceValues(func() (*tls.Config, error) {
 	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{cert}, PrivateKey: key}}}, nil
 })
 
-// about names the kind, as the end of a heading.
-func (k Kind) about() string {
+// About names the kind, as the end of a heading.
+func (k Kind) About() string {
 	switch k {
 	case TCP:
 		return "on TCP"

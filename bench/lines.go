@@ -68,7 +68,7 @@ func Lines() Workload {
 func LinesOn(kind Kind) Workload {
 	wire := func(size int) []byte { return append(text(size), lf...) }
 	return Workload{
-		Name: "lines-" + string(kind), About: "lines that end in LF, pipelined, " + kind.about(), Unit: "line",
+		Name: "lines-" + string(kind), About: "lines that end in LF, pipelined, " + kind.About(), Unit: "line",
 		Sizes: []int{16, 64, 1024},
 		Sides: []Side{
 			receivingOn(kind, recvUntilAppendTo, "", wire, receiveUntilAppendTo(lf)),

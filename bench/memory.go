@@ -11,10 +11,6 @@ type IdleCost struct {
 	Heap, Stack, Resident float64
 }
 
-// MaxIdleConnections returns how many connections a process of this machine can
-// have open.
-func MaxIdleConnections() int { return maxConnections() }
-
 // IdleGoal returns how many bytes an idle connection of bufsock may cost beyond
 // the bare one, and whether its stack counts, too.
 func IdleGoal(kind Kind) (goal float64, stack bool) {
@@ -34,6 +30,12 @@ func (c *IdleCost) Beyond(bare *IdleCost) float64 {
 	}
 	return n
 }
+
+// IsSubject reports whether the cost is that of bufsock.
+func (c *IdleCost) IsSubject() bool { return c.Side == serveBufsock }
+
+// Fleets returns how many processes have to share so many connections.
+func Fleets(count int) int { return (count + maxConnections() - 1) / maxConnections() }
 
 // IdleSides are the sides that IdleConnections can measure.
 func IdleSides() []string {
@@ -59,8 +61,9 @@ func IdleConnections(kind Kind, count int, sides []string, progress func(side st
 // idleCost opens the connections and keeps all of them until it has asked.
 func idleCost(kind Kind, side string, count int) (cost IdleCost, err error) {
 	var total usage
-	for left := count; left > 0; left -= maxConnections() {
-		grown, end, err := idleFleet(kind, side, min(left, maxConnections()))
+	most := maxConnections()
+	for left := count; left > 0; left -= most {
+		grown, end, err := idleFleet(kind, side, min(left, most))
 		if err != nil {
 			return cost, err
 		}

@@ -10,10 +10,10 @@ import (
 
 const (
 	sendRecv          = "bufsock Send, RecvUntil"
-	sendRecvNoTimeout = "bufsock Send, RecvUntil, NoTimeout"
+	sendRecvNoTimeout = "bufsock, NoTimeout"
 	bareWriteRead     = "bare Write, Read"
 	writeReadSlice    = "Write, bufio ReadSlice"
-	writeReadDeadline = "SetWriteDeadline + Write, SetReadDeadline + bufio ReadSlice"
+	writeReadDeadline = "Write, bufio ReadSlice, deadlines"
 )
 
 // PingPong sends a short line and waits for it to come back, on a kind of
@@ -21,12 +21,12 @@ const (
 func PingPong(kind Kind) Workload {
 	side := func(name, less string, open opener) Side { return pinging(kind, name, less, open) }
 	return Workload{
-		Name: "ping-pong-" + string(kind), About: "a line there and back, " + kind.about(), Unit: "round trip",
+		Name: "ping-pong-" + string(kind), About: "a line there and back, " + kind.About(), Unit: "round trip",
 		Sizes: []int{5}, Dialogue: true,
 		Sides: []Side{
 			side(sendRecv, "", pingUntil(Timeout)),
 			side(sendRecvNoTimeout, "", pingUntil(bufsock.NoTimeout)),
-			side(writeReadDeadline, "no lock; a timeout loses what was not sent", pingSliceWithDeadline),
+			side(writeReadDeadline, "SetWriteDeadline and SetReadDeadline each time; no lock; a timeout loses what was not sent", pingSliceWithDeadline),
 			side(writeReadSlice, "no timeout or lock", pingSlice),
 			side(bareWriteRead, "no timeout, limit or lock; takes any read for a message", ping),
 		},

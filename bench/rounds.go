@@ -43,46 +43,68 @@ type Result struct {
 // the machine disturbs all of them. It calls progress before each round.
 func (w *Workload) Measure(size int, plan Plan, progress func(round int)) (*Result, error) {
 	r := &Result{w, size, map[string]Times{}, map[string]error{}}
-	var runs []*turn
+	starts := max(1, w.Starts)
+	for start := range starts {
+		if err := w.measureOnce(r, plan, start, progress); err != nil {
+			return nil, err
+		}
+	}
+	return r, nil
+}
+
+// measureOnce starts the sides and has them take their share of the rounds.
+func (w *Workload) measureOnce(r *Result, plan Plan, start int, progress func(round int)) error {
+	progress(0)
+	runs, err := w.start(r, plan)
 	defer func() {
 		for _, t := range runs {
 			t.session.Close()
 		}
 	}()
-	for _, side := range w.Sides {
-		progress(0)
-		session, err := side.Start(size, nil)
-		if errors.Is(err, ErrMissing) {
-			r.Missing[side.Name] = err
-			continue
-		}
-		if err != nil {
-			return nil, sideError(w, &side, err)
-		}
-		t := &turn{side: side, session: session}
-		runs = append(runs, t)
-		if err := t.calibrate(plan.Turn); err != nil {
-			return nil, sideError(w, &side, err)
-		}
+	if err != nil {
+		return err
 	}
 	slowest := plan.Turn
 	for _, t := range runs {
 		slowest = max(slowest, t.took)
 	}
+	starts := max(1, w.Starts)
+	rounds := (plan.rounds(slowest) + starts - 1) / starts
 	sweeper := newSweeper()
-	for round := range plan.rounds(slowest) {
-		progress(round + 1)
+	for round := range rounds {
+		progress(start*rounds + round + 1)
 		for _, t := range runs {
 			sweeper.sweep()
 			ns, err := t.measure(w, plan.Clock)
 			if err != nil {
-				return nil, sideError(w, &t.side, err)
+				return sideError(w, &t.side, err)
 			}
 			r.Times[t.side.Name] = append(r.Times[t.side.Name], ns)
 		}
 		slices.Reverse(runs) // A B, B A: what drifts cancels
 	}
-	return r, nil
+	return nil
+}
+
+// start starts the sides that this machine can run, and chooses how much they
+// do in a turn. All that it returns must be closed, also with an error.
+func (w *Workload) start(r *Result, plan Plan) (runs []*turn, err error) {
+	for _, side := range w.Sides {
+		session, err := side.Start(r.Size, nil)
+		if errors.Is(err, ErrMissing) {
+			r.Missing[side.Name] = err
+			continue
+		}
+		if err != nil {
+			return runs, sideError(w, &side, err)
+		}
+		t := &turn{side: side, session: session}
+		runs = append(runs, t)
+		if err := t.calibrate(plan.Turn); err != nil {
+			return runs, sideError(w, &side, err)
+		}
+	}
+	return runs, nil
 }
 
 // A turn is what a side does in a round: n units.

@@ -34,6 +34,7 @@ type Workload struct {
 
 	Dialogue bool // the time is that of both ends together
 	OwnTime  bool // sides leave out a part of what they do
+	Starts   int  // how often the sides are started anew, because each start has luck of its own; zero: once
 }
 
 // A Side is one way to do a workload.

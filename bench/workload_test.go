@@ -128,7 +128,7 @@ func TestMeasure(t *testing.T) {
 	rounds := []int{}
 	r, err := w.Measure(64, Plan{Rounds: 3, Turn: time.Millisecond}, func(round int) { rounds = append(rounds, round) })
 	require.NoError(t, err)
-	require.Equal(t, []int{0, 0, 1, 2, 3}, rounds)
+	require.Equal(t, []int{0, 1, 2, 3}, rounds)
 	ratios := r.Ratios(w.Pairs[0])
 	require.Len(t, ratios, 3)
 	for i, ratio := range ratios {
@@ -154,14 +154,70 @@ func TestMeasureAlternates(t *testing.T) {
 	w := Workload{Sides: []Side{side("A"), missing, side("B")}}
 	r, err := w.Measure(1, Plan{Rounds: 3, Turn: 4 * time.Millisecond}, func(int) { order += " " })
 	require.NoError(t, err)
-	require.Equal(t, " AAA  BBB AB BA AB-B-A", order)
+	require.Equal(t, " AAABBB AB BA AB-B-A", order)
 	require.Equal(t, Times{1e6, 1e6, 1e6}, r.Times["A"])
 	require.ErrorIs(t, r.Missing["M"], ErrMissing)
 	require.Nil(t, r.Ratios(Pair{Subject: "A", Peer: "M"}))
 
+	order, w.Starts = "", 2
+	_, err = w.Measure(1, Plan{Rounds: 3, Turn: 4 * time.Millisecond}, func(int) { order += " " })
+	require.NoError(t, err)
+	require.Equal(t, " AAABBB AB BA-A-B AAABBB AB BA-A-B", order, "two rounds for each start")
+
 	w.Sides[0].Start = func(int, func([]byte)) (*Session, error) { return nil, errNoComma }
 	_, err = w.Measure(1, Plan{Rounds: 1, Turn: time.Millisecond}, func(int) {})
 	require.ErrorIs(t, err, errNoComma)
+}
+
+func TestAimed(t *testing.T) {
+	w := Workload{
+		Sizes: []int{1, 2},
+		Sides: []Side{{Name: "A"}, {Name: "B"}, {Name: "C"}, {Name: "D"}},
+		Pairs: []Pair{{"A", "B", nil}, {"A", "C", []float64{0, 3}}, {"A", "D", []float64{4, 0}}},
+	}
+	aimed := w.Aimed(2)
+	require.Equal(t, []int{2}, aimed.Sizes)
+	require.Equal(t, []Pair{{"A", "C", []float64{3}}}, aimed.Pairs)
+	require.Equal(t, []Side{{Name: "A"}, {Name: "C"}}, aimed.Sides)
+	require.Len(t, w.Sides, 4)
+}
+
+// What waits costs no time on a processor, what works does.
+func TestClockCPU(t *testing.T) {
+	w := Workload{Sides: []Side{
+		{Name: "waits", Start: func(int, func([]byte)) (*Session, error) {
+			do := func(n int) (time.Duration, error) {
+				time.Sleep(time.Duration(n) * time.Millisecond)
+				return time.Duration(n) * time.Millisecond, nil
+			}
+			return &Session{do: do, close: func() {}}, nil
+		}},
+		{Name: "works", Start: func(int, func([]byte)) (*Session, error) {
+			do := func(n int) (time.Duration, error) {
+				start := time.Now()
+				for time.Since(start) < time.Duration(n)*time.Millisecond {
+				}
+				return time.Duration(n) * time.Millisecond, nil
+			}
+			return &Session{do: do, close: func() {}}, nil
+		}},
+	}}
+	r, err := w.Measure(1, Plan{Rounds: 3, Turn: 4 * time.Millisecond, Clock: CPU}, func(int) {})
+	if errors.Is(err, ErrMissing) {
+		t.Skip(err)
+	}
+	require.NoError(t, err)
+	require.Less(t, Median(r.Times["waits"]), Median(r.Times["works"])/3)
+	require.Positive(t, Median(r.Times["waits"]))
+}
+
+func TestDoubt(t *testing.T) {
+	values := make([]float64, 101)
+	for i := range values {
+		values[i] = float64(i)
+	}
+	require.InDelta(t, 9.75, Doubt(values), 0.1)
+	require.Zero(t, Doubt([]float64{7, 7, 7}))
 }
 
 func TestCalibrateIgnoresStalls(t *testing.T) {

@@ -7,8 +7,6 @@ import (
 	"math"
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
 
 	"github.com/bufsock/bufsock/bench"
 	"gonum.org/v1/plot"
@@ -46,6 +44,8 @@ const (
 	chartHeight  = 245
 	legendRow    = 15
 	legendColumn = 270
+	barRow       = 24
+	barMargin    = 30
 )
 
 var chartFont = font.Font{Typeface: "Liberation", Variant: "Sans", Size: 10}
@@ -75,16 +75,20 @@ func (r *report) writeCharts(dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	for _, s := range slices.Concat(r.table[:1], r.growth) {
-		render := drawBars
-		if s.Scale != "" {
-			render = drawCurves
-		}
-		svg, err := render(s)
+	charts := map[string]func() ([]byte, error){
+		r.table[0].Name: func() ([]byte, error) { return drawBars(r.table[0].panels()) },
+		pingPongChart:   func() ([]byte, error) { return drawBars(r.pingPongPanels()) },
+		idleChart:       func() ([]byte, error) { return drawBars(r.idlePanels()) },
+	}
+	for _, s := range r.growth {
+		charts[s.Name] = func() ([]byte, error) { return drawCurves(s) }
+	}
+	for name, draw := range charts {
+		svg, err := draw()
 		if err != nil {
-			return fmt.Errorf("chart of %s: %w", s.Name, err)
+			return fmt.Errorf("chart of %s: %w", name, err)
 		}
-		if err := os.WriteFile(filepath.Join(dir, s.Name+".svg"), svg, 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, name+".svg"), svg, 0o644); err != nil {
 			return err
 		}
 	}
@@ -230,79 +234,4 @@ func logTicks(low, high float64) []plot.Tick {
 		}
 	}
 	return ticks
-}
-
-// maxBars is how many times as long as the first bar another may be, and be
-// shown.
-const maxBars = 8
-
-// drawBars draws the time of each side, in a panel for each size.
-func drawBars(s *section) ([]byte, error) {
-	var names []string
-	for _, side := range s.Sides {
-		if first := s.results[0].Times; first[side.Name] != nil &&
-			bench.Median(first[side.Name]) < maxBars*bench.Median(first[s.Sides[0].Name]) {
-			names = append(names, side.Name)
-		}
-	}
-	slices.Reverse(names) // bars are drawn from the bottom
-	var panels []*plot.Plot
-	for _, r := range s.results {
-		p, err := panel(names, r)
-		if err != nil {
-			return nil, err
-		}
-		p.X.Label.Text = fmt.Sprintf("ns per %s of %s", s.Unit, s.sizeText(r.Size))
-		panels = append(panels, p)
-	}
-	panels[0].NominalY(names...)
-	panels[0].Y.Width, panels[0].Y.Tick.Width = 0, 0
-	var namesWidth vg.Length
-	for _, name := range names {
-		namesWidth = max(namesWidth, panels[0].Y.Tick.Label.Width(name))
-	}
-	return encode(chartHeight, func(c draw.Canvas) {
-		width := (chartWidth - namesWidth) / vg.Length(len(panels))
-		for i, p := range panels {
-			left := namesWidth + vg.Length(i)*width
-			if i == 0 {
-				left = 0
-			}
-			p.Draw(draw.Crop(c, left+4, namesWidth+vg.Length(i+1)*width-chartWidth-24, 2, -10))
-		}
-	})
-}
-
-// panel has a bar for each name, with its value.
-func panel(names []string, r *bench.Result) (*plot.Plot, error) {
-	p := newPlot()
-	var labels plotter.XYLabels
-	for i, name := range names {
-		ns := bench.Median(r.Times[name])
-		values := make(plotter.Values, 1)
-		values[0] = ns
-		bar, err := plotter.NewBarChart(values, 12)
-		if err != nil {
-			return nil, err
-		}
-		bar.Horizontal, bar.XMin = true, float64(i)
-		bar.Color, bar.LineStyle.Width = barColors[strings.HasPrefix(name, "bufsock")], 0
-		p.Add(bar)
-		labels.XYs = append(labels.XYs, plotter.XY{X: ns, Y: float64(i)})
-		labels.Labels = append(labels.Labels, digits(ns))
-	}
-	text, err := plotter.NewLabels(labels)
-	if err != nil {
-		return nil, err
-	}
-	for i := range text.TextStyle {
-		text.TextStyle[i].Color = inkColor
-		text.TextStyle[i].Font = chartFont
-		text.TextStyle[i].YAlign = draw.YCenter
-	}
-	text.Offset.X = 4
-	p.Add(text)
-	p.X.Min = 0
-	p.HideAxes()
-	return p, nil
 }

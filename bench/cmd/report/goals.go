@@ -58,7 +58,7 @@ func runGoals(out io.Writer, only string, plan bench.Plan) error {
 		}
 	}
 	for _, kind := range bench.Kinds() {
-		if !match.MatchString("memory-" + string(kind)) {
+		if !match.MatchString(idleName(kind)) {
 			continue
 		}
 		found = true

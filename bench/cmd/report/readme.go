@@ -69,6 +69,8 @@ func (r *report) writeText(out io.Writer) {
 	fmt.Fprintf(out, "Measured on %s.\n\n", machine())
 	fmt.Fprintf(out, "![time per line: bufsock in blue, its peers in grey](charts/%s.svg)\n\n", r.table[0].Name)
 	r.writePeersAhead(out)
+	fmt.Fprintf(out, "![time of a round trip on each kind of connection](charts/%s.svg)\n\n", pingPongChart)
+	fmt.Fprintf(out, "![time of a round trip on each kind of connection](charts/%s.svg)\n\n", pingPongChart)
 	for _, s := range r.table {
 		writeSection(out, s)
 	}
@@ -96,12 +98,13 @@ func (r *report) writePeersAhead(out io.Writer) {
 					where = append(where, fmt.Sprintf("%s (%s ×)", s.scaleText(result.Size), ratioText(bench.Median(ratios))))
 				}
 			}
-			if where == nil {
+			peer := s.Side(p.Peer)
+			if where == nil || peer.Less == "" { // or another way of bufsock's own
 				continue
 			}
 			found = true
 			fmt.Fprintf(out, "- %s: %s against %s, with %s. %s.\n", s.Name, code(p.Peer), code(p.Subject),
-				strings.Join(where, ", "), heading(s.Side(p.Peer).Less))
+				strings.Join(where, ", "), heading(peer.Less))
 		}
 	}
 	if !found {
@@ -226,16 +229,58 @@ func writeWrites(out io.Writer, all []writes) {
 }
 
 func writeMemory(out io.Writer, r *report) {
-	fmt.Fprintf(out, "# Memory\n\nWhat an idle connection costs, with %s of them. Each has served a line, and a\n"+
-		"goroutine waits for the next.\n\n| | heap | beyond the bare connection | stack |\n| --- | ---: | ---: | ---: |\n", countText(r.idleConnections))
-	for _, c := range r.idle {
-		fmt.Fprintf(out, "| %s | %s B | %s B | %s B |\n", code(c.Side),
-			countText(int(c.Heap)), countText(int(c.Heap-r.idle[0].Heap)), countText(int(c.Stack)))
+	fmt.Fprintf(out, "# Memory\n\nWhat an idle connection costs. Each has served a line, and a goroutine waits for\n"+
+		"the next. The goal is for what is needed beyond a bare connection, whose\n"+
+		"goroutine reads one byte at a time: heap and stack, or the heap alone where the\n"+
+		"stack is that of other code.\n\n![bytes per idle connection: heap and stack](charts/%s.svg)\n\n", idleChart)
+	for _, t := range r.idle {
+		writeIdle(out, t)
+	}
+	fmt.Fprintf(out, "With %s connections on TCP%s, and what of the server's memory is in RAM:\n\n", countText(r.crowd.count), processes(r.crowd.count))
+	fmt.Fprint(out, "| | heap | stack | resident |\n| --- | ---: | ---: | ---: |\n")
+	for _, c := range r.crowd.costs {
+		fmt.Fprintf(out, "| %s | %s B | %s B | %s B |\n", code(c.Side), countText(int(c.Heap)), countText(int(c.Stack)), countText(int(c.Resident)))
 	}
 	fmt.Fprintf(out, "\nWhat a connection holds that has received one message of %s, which is not in\nuse any more:\n\n| | heap |\n| --- | ---: |\n", bytesText(largeMessage))
 	for _, h := range r.held {
 		fmt.Fprintf(out, "| %s | %s |\n", code(h.Side), bytesText(max(h.Heap, 0)))
 	}
+}
+
+// writeIdle writes what idle connections of a kind cost.
+func writeIdle(out io.Writer, t *idleTable) {
+	bare := &t.costs[0]
+	fmt.Fprintf(out, "%s, with %s of them:\n\n| | heap | stack | beyond the bare one | goal |\n| --- | ---: | ---: | ---: | ---: |\n",
+		heading(t.kind.About()), countText(t.count))
+	for _, c := range t.costs {
+		fmt.Fprintf(out, "| %s | %s B | %s B | %s B | %s |\n", code(c.Side),
+			countText(int(c.Heap)), countText(int(c.Stack)), countText(int(c.Beyond(bare))), idleGoalCell(&c, bare))
+	}
+	fmt.Fprintln(out)
+}
+
+// idleGoalCell is the goal of bufsock, and a word if it was missed.
+func idleGoalCell(c, bare *bench.IdleCost) string {
+	if !c.IsSubject() {
+		return ""
+	}
+	goal, stack := bench.IdleGoal(c.Kind)
+	text := fmt.Sprintf("≤ %.0f B", goal)
+	if !stack {
+		text += " of heap"
+	}
+	if c.Beyond(bare) > goal {
+		text += ", missed"
+	}
+	return text
+}
+
+// processes says that the connections did not fit into one process.
+func processes(count int) string {
+	if n := bench.Fleets(count); n > 1 {
+		return fmt.Sprintf(", in %d processes", n)
+	}
+	return ""
 }
 
 // scaleText is a size of the workload with its unit, or with what it counts.

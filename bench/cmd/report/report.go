@@ -14,7 +14,8 @@ import (
 
 // What is measured of memory.
 const (
-	idleConnections = 10_000
+	idleConnections = 2_000  // of each kind
+	idleCrowd       = 50_000 // on TCP, in several processes where one may not have so many
 	largeMessage    = 64 << 20
 )
 
@@ -24,9 +25,17 @@ type report struct {
 	took             time.Duration
 	table, growth    []*section
 	writes           []writes
-	idleConnections  int
-	idle             []bench.IdleCost
+	idle             []*idleTable // by kind of connection
+	crowd            *idleTable
 	held             []bench.HeldMemory
+}
+
+// An idleTable is what idle connections of a kind cost, with so many of them.
+// The first are the bare ones.
+type idleTable struct {
+	kind  bench.Kind
+	count int
+	costs []bench.IdleCost
 }
 
 // A section is a workload with its results, in the order of its sizes.
@@ -74,14 +83,7 @@ func (r *report) measure(match *regexp.Regexp, out io.Writer) error {
 		p.clear()
 		printWrites(out, r.writes)
 	}
-	if match.MatchString("memory") {
-		if err := r.measureMemory(p); err != nil {
-			return err
-		}
-		p.clear()
-		printMemory(out, r)
-	}
-	return nil
+	return r.measureMemory(match, p, out)
 }
 
 func (r *report) planOf(s *section) bench.Plan {
@@ -97,13 +99,23 @@ func (r *report) steps(match *regexp.Regexp) int {
 	for _, s := range slices.Concat(r.table, r.growth) {
 		n += len(s.matching(match))
 	}
-	for _, name := range []string{"writes", "memory"} {
+	for _, name := range append(idleNames(), "writes", "memory-crowd", "memory-held") {
 		if match.MatchString(name) {
 			n++
 		}
 	}
 	return n
 }
+
+// idleNames are the names of the measurements of idle connections.
+func idleNames() (names []string) {
+	for _, kind := range bench.Kinds() {
+		names = append(names, idleName(kind))
+	}
+	return names
+}
+
+func idleName(kind bench.Kind) string { return "memory-" + string(kind) }
 
 func (s *section) matching(match *regexp.Regexp) []int {
 	return slices.DeleteFunc(slices.Clone(s.Sizes), func(size int) bool {
@@ -147,15 +159,43 @@ func (r *report) countWrites(p *progress) error {
 	return nil
 }
 
-func (r *report) measureMemory(p *progress) (err error) {
-	p.step("memory")
-	show := func(side string) { p.show("%s", side) }
-	r.idleConnections = min(idleConnections, bench.MaxIdleConnections())
-	if r.idle, err = bench.IdleConnections(bench.TCP, r.idleConnections, bench.IdleSides(), show); err != nil {
-		return err
+// measureMemory measures of the memory what matches, and prints it as it comes.
+func (r *report) measureMemory(match *regexp.Regexp, p *progress, out io.Writer) (err error) {
+	for _, kind := range bench.Kinds() {
+		if !match.MatchString(idleName(kind)) {
+			continue
+		}
+		table, err := measureIdle(kind, idleConnections, bench.IdleSides(), p)
+		if err != nil {
+			return err
+		}
+		r.idle = append(r.idle, table)
+		p.clear()
+		printIdle(out, table)
 	}
-	r.held, err = bench.AfterLargeMessage(largeMessage, show)
-	return err
+	if match.MatchString("memory-crowd") {
+		sides := bench.IdleSides()
+		if r.crowd, err = measureIdle(bench.TCP, idleCrowd, sides[:len(sides)-1], p); err != nil {
+			return err
+		}
+		p.clear()
+		printIdle(out, r.crowd)
+	}
+	if match.MatchString("memory-held") {
+		p.step("memory after a large message")
+		if r.held, err = bench.AfterLargeMessage(largeMessage, func(side string) { p.show("%s", side) }); err != nil {
+			return err
+		}
+		p.clear()
+		printHeld(out, r.held)
+	}
+	return nil
+}
+
+func measureIdle(kind bench.Kind, count int, sides []string, p *progress) (*idleTable, error) {
+	p.step("memory of %s idle connections, %s", countText(count), kind)
+	costs, err := bench.IdleConnections(kind, count, sides, func(side string) { p.show("%s", side) })
+	return &idleTable{kind, count, costs}, err
 }
 
 // A progress is a line on standard error that tells what is being done. It is

@@ -55,15 +55,20 @@ func printWrites(out io.Writer, all []writes) {
 	tw.Flush()
 }
 
-func printMemory(out io.Writer, r *report) {
-	fmt.Fprintf(out, "\nmemory: per connection of %s that wait after one line\n", countText(r.idleConnections))
+func printIdle(out io.Writer, t *idleTable) {
+	fmt.Fprintf(out, "\nmemory: per connection of %s, %s, that wait after one line\n", countText(t.count), t.kind.About())
 	tw := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	for _, c := range r.idle {
-		fmt.Fprintf(tw, "  %s\theap %.0f B\t%+.0f B\tstack %.0f B\n", c.Side, c.Heap, c.Heap-r.idle[0].Heap, c.Stack)
+	bare := &t.costs[0]
+	for _, c := range t.costs {
+		fmt.Fprintf(tw, "  %s\theap %.0f B\tstack %.0f B\tbeyond the bare one: %+.0f B\tresident %.0f B\n", c.Side, c.Heap, c.Stack, c.Beyond(bare), c.Resident)
 	}
 	tw.Flush()
-	fmt.Fprintf(out, "memory: held by a connection that once received %s\n", bytesText(largeMessage))
-	for _, h := range r.held {
+}
+
+func printHeld(out io.Writer, held []bench.HeldMemory) {
+	fmt.Fprintf(out, "\nmemory: held by a connection that once received %s\n", bytesText(largeMessage))
+	tw := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	for _, h := range held {
 		fmt.Fprintf(tw, "  %s\t%s\n", h.Side, bytesText(h.Heap))
 	}
 	tw.Flush()
