@@ -67,7 +67,7 @@ func (k *kind) version(t testing.TB) string {
 // Times. None of them is a measure of speed: what takes patience has hung, and
 // what is said not to end is given a moment in which to end after all.
 const (
-	patience = 10 * time.Second
+	patience = 20 * time.Second
 	moment   = 150 * time.Millisecond
 	short    = 20 * time.Millisecond
 )

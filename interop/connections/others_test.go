@@ -131,9 +131,9 @@ func serveHTTP(t testing.TB, handler http.Handler) (address string) {
 func dialSmall(t testing.TB) (dialer func(ctx context.Context, network, address string) (net.Conn, error), reset func()) {
 	var dialed *net.TCPConn
 	dialer = func(ctx context.Context, network, address string) (net.Conn, error) {
-		conn, err := new(net.Dialer).DialContext(ctx, network, address)
+		conn, err := smallDialer{t}.DialContext(ctx, network, address)
 		if err == nil {
-			dialed = small(t, conn)
+			dialed = conn.(*net.TCPConn)
 			closeLater(t, conn)
 		}
 		return conn, err

@@ -235,10 +235,17 @@ func cancelOtherwise(t *testing.T, k *kind, l *link) {
 func hundredsKeepAll(t *testing.T, k *kind, l *link) {
 	s := k.socket(l.a)
 	const rounds, messages = 300, 20
+	next := make(chan string, messages)
+	defer close(next)
+	go func() {
+		for msg := range next {
+			_, _ = l.b.Write([]byte(msg))
+		}
+	}()
 	got := 0
 	for i := range rounds {
 		if i%(rounds/messages) == 0 {
-			write(t, l.b, fmt.Sprintf("message %d\n", i*messages/rounds))
+			next <- fmt.Sprintf("message %d\n", i*messages/rounds)
 		}
 		option, stop := within(200*time.Microsecond), func() {}
 		if i%2 == 0 {

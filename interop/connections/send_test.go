@@ -82,7 +82,12 @@ func sendTimeoutOtherwise(t *testing.T, k *kind, l *link) {
 		_, err := sendUntilBlocked(t, s, pattern(large), within(moment))
 		requireTimeout(t, err)
 		go func() { _, _ = io.Copy(io.Discard, l.b) }()
-		mustEnd(t, "Flush", func() { require.NoError(t, s.Flush()) })
+		mustEnd(t, "Flush", func() {
+			// What it repeats or leaves out may be the end of a session.
+			if err := s.Flush(); err != nil && !k.has(deadlineEnds) {
+				require.NoError(t, err)
+			}
+		})
 	}
 }
 

@@ -59,7 +59,7 @@ func openSOCKS(t testing.TB) *link {
 			served <- conn
 		}
 	}()
-	dialer, err := proxy.SOCKS5("tcp", l.Addr().String(), nil, nil)
+	dialer, err := proxy.SOCKS5("tcp", l.Addr().String(), nil, smallDialer{t})
 	require.NoError(t, err)
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
@@ -68,6 +68,21 @@ func openSOCKS(t testing.TB) *link {
 	b := (<-served).(*net.TCPConn)
 	closeLater(t, a, b)
 	return &link{a, b, resetTCP(b)}
+}
+
+// A smallDialer makes the buffers of what it dials small.
+type smallDialer struct{ t testing.TB }
+
+func (d smallDialer) Dial(network, address string) (net.Conn, error) {
+	return d.DialContext(context.Background(), network, address)
+}
+
+func (d smallDialer) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
+	conn, err := new(net.Dialer).DialContext(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	return small(d.t, conn), nil
 }
 
 // serveSOCKS accepts a connection and agrees to what its client asks for.
