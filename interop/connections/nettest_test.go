@@ -46,7 +46,7 @@ func (k *kind) excuses(name string) bool {
 	case "PresentTimeout":
 		return k.has(writeNotWoken)
 	case "CloseTimeout":
-		return k.has(ignoresDeadlines) || k.has(writeNotWoken) && k.has(closeLeavesWrites)
+		return k.has(ignoresDeadlines) || k.has(closeLeavesWrites) && k.has(writeNotWoken, noWriteDeadlines)
 	case "ConcurrentMethods":
 		return k.has(ignoresDeadlines)
 	}
