@@ -413,7 +413,7 @@ func TestShutdownIsBounded(t *testing.T) {
 		"for the end of the peer": func(t *testing.T, s *bufsock.BufferedSocket, remote duplex) { go io.ReadAll(remote) },
 		"for a peer that sends and sends": func(t *testing.T, s *bufsock.BufferedSocket, remote duplex) {
 			go func() {
-				for err := error(nil); err == nil; time.Sleep(10 * time.Millisecond) {
+				for err := error(nil); err == nil; time.Sleep(7 * time.Millisecond) { // never when time is up
 					_, err = remote.Write([]byte("x"))
 				}
 			}()

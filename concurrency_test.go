@@ -399,6 +399,13 @@ var faultyTransport = transport{"Faulty", func(t testing.TB) (net.Conn, net.Conn
 	return bufsocktest.NewConn(a, seed, f), bufsocktest.NewConn(b, seed, f)
 }}
 
+// deafTransport is TCP whose own Close does not end calls that are blocked.
+var deafTransport = transport{"Deaf", func(t testing.TB) (net.Conn, net.Conn) {
+	a, b := tcpPair(t)
+	f := bufsocktest.Faults{DeafCloses: 1, Delays: 0.05, CutReads: 0.1}
+	return bufsocktest.NewConn(a, rand.Uint64(), f), bufsocktest.NewConn(b, rand.Uint64(), f)
+}}
+
 // TestCrowd wants every message to be received exactly once.
 func TestCrowd(t *testing.T) {
 	kinds := map[string]func(c *crowd){
@@ -440,7 +447,7 @@ func (c *crowd) complete() {
 // TestCrowdIsClosed closes the ends at any moment. All calls must end, and no
 // message have been received twice.
 func TestCrowdIsClosed(t *testing.T) {
-	for _, transport := range append(transports, faultyTransport) {
+	for _, transport := range append(transports, faultyTransport, deafTransport) {
 		t.Run(transport.name, func(t *testing.T) {
 			repeat(t, 5, func(t *testing.T, r *rand.Rand) {
 				defer watchdog(t)()
