@@ -1568,6 +1568,7 @@ func (c *longConn) Read(p []byte) (int, error) {
 		return 0, errGone
 	}
 	c.read += int64(len(p))
+	clear(p) // it comes from a pool, and may hold a line end
 	return len(p), nil
 }
 

@@ -147,6 +147,27 @@ func TestRecvFuncIdle(t *testing.T) {
 	}, bufsock.WithIdleTimeout(time.Hour))
 }
 
+// An idle wait begins behind the flush, which has the timeout for itself.
+func TestRecvFuncIdleBeginsBehindTheFlush(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *bufsock.BufferedSocket, peer net.Conn) {
+		var parts []string
+		opts := []bufsock.Option{bufsock.WithIdleTimeout(20 * time.Second), bufsock.WithFlush()}
+		require.NoError(t, s.Buffer([]byte("answer\n")))
+		d, err := elapsed(func() error { return s.RecvFunc(followed(&parts, next(1)), opts...) })
+		require.Equal(t, 10*time.Second, d, "the peer does not read")
+		require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+		require.Equal(t, "answer\n", string(s.SendBuffer()))
+
+		go func() {
+			time.Sleep(5 * time.Second)
+			io.ReadFull(peer, make([]byte, len("answer\n")))
+		}()
+		d, err = elapsed(func() error { return s.RecvFunc(followed(&parts, next(1)), opts...) })
+		require.Equal(t, 25*time.Second, d)
+		require.ErrorContains(t, err, "idle for 20s")
+	})
+}
+
 // What is to be sent goes out before a step waits, what the function itself has
 // buffered included, and never if none waits.
 func TestRecvFuncFlushes(t *testing.T) {
