@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/bufsock/bufsock"
+	"github.com/cloudwego/netpoll"
 	"github.com/markdingo/netstring"
 	"github.com/stretchr/testify/require"
 )
@@ -239,6 +240,45 @@ func TestAScannerIsDeadAfterALineTooLong(t *testing.T) {
 	for scanner.Scan() {
 		require.NotContains(t, scanner.Text(), "short")
 	}
+}
+
+func TestNetpollHasNoLimit(t *testing.T) {
+	const size = 8 << 20
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	go func() {
+		if peer, err := l.Accept(); err == nil {
+			defer peer.Close()
+			io.WriteString(peer, strings.Repeat("x", size)+"\n")
+		}
+	}()
+	conn, err := netpoll.DialConnection("tcp", l.Addr().String(), 10*time.Second)
+	require.NoError(t, err)
+	defer conn.Close()
+	line, err := conn.Reader().Until('\n')
+	require.NoError(t, err)
+	require.Len(t, line, size+1)
+}
+
+func TestATimeoutEndsADecoderOfNetstrings(t *testing.T) {
+	conn, remote := net.Pipe()
+	defer conn.Close()
+	more := make(chan struct{})
+	go func() {
+		defer remote.Close()
+		io.WriteString(remote, "11:half a ")
+		conn.SetReadDeadline(time.Unix(1, 0))
+		<-more
+		io.WriteString(remote, "line,2:ok,")
+	}()
+	decoder := netstring.NewDecoder(conn)
+	_, err := decoder.Decode()
+	require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+	conn.SetReadDeadline(time.Time{})
+	close(more)
+	_, err = decoder.Decode()
+	require.ErrorIs(t, err, os.ErrDeadlineExceeded, "no deadline is set")
 }
 
 // allocated returns how many bytes work allocates.
