@@ -8,6 +8,7 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -105,6 +106,35 @@ func ExampleBufferedSocket_RecvSize() {
 	}
 	fmt.Printf("%q\n", version)
 	// Output: "RFB 003.008\n"
+}
+
+// A size that came from the peer needs a limit: a head of four bytes tells it, and
+// head and body are received together, so that no timeout comes between them.
+func ExampleWithMaxSize() {
+	conn, peer := loopback()
+	s := bufsock.NewBufferedSocket(conn)
+	defer s.Close()
+	io.WriteString(peer, "\x00\x00\x00\x05hello"+"\x40\x00\x00\x00 and so on")
+
+	for {
+		head, err := s.Peek(4)
+		if err != nil {
+			log.Fatal(err)
+		}
+		size := int(binary.BigEndian.Uint32(head))
+		frame, err := s.RecvSize(4+size, bufsock.WithMaxSize(1<<20))
+		if tooLong, ok := errors.AsType[*bufsock.MessageTooLongError](err); ok {
+			fmt.Println("at once: more than", tooLong.MaxSize)
+			return
+		}
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Printf("%s\n", frame[4:])
+	}
+	// Output:
+	// hello
+	// at once: more than 1048576
 }
 
 // Any split function of package bufio tells where a message ends.

@@ -20,9 +20,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The recipes of README.md.
+// The recipes of README.md, and others.
 
-// greet is the first block of README.md.
+// greet receives the line with which a server begins.
 func greet(ctx context.Context, address string) ([]byte, error) {
 	s, err := bufsock.Dial(ctx, "tcp", address, bufsock.WithTimeout(5*time.Second))
 	if err != nil {
@@ -38,34 +38,33 @@ func greet(ctx context.Context, address string) ([]byte, error) {
 
 // command sends a command to Redis and receives the reply. After a timeout the
 // reply is still to come: call reply, again if need be, before the next command.
-func command(s *bufsock.BufferedSocket, args ...string) ([]byte, error) {
+func command(s *bufsock.BufferedSocket, args ...string) (string, error) {
 	b := fmt.Appendf(nil, "*%d\r\n", len(args))
 	for _, a := range args {
 		b = fmt.Appendf(b, "$%d\r\n%s\r\n", len(a), a)
 	}
 	if _, err := s.Send(b); err != nil {
-		return nil, err
+		return "", err
 	}
 	return reply(s)
 }
 
-// reply receives a line, or a value of any bytes; for a value that is missing it
-// is the line "$-1". Line and value are one message: if it is not whole in time,
-// nothing is consumed.
-func reply(s *bufsock.BufferedSocket) (reply []byte, err error) {
+// reply receives a reply of Redis: a line, or a line that tells a size and then
+// a value of any bytes. Its parts are one message, of at most 1 MiB.
+func reply(s *bufsock.BufferedSocket) (reply string, err error) {
 	err = s.RecvFunc(func(m *bufsock.Message) error {
 		line, err := m.Until([]byte("\r\n"))
-		digits, isValue := bytes.CutPrefix(line, []byte("$"))
-		if err != nil || !isValue || string(digits) == "-1" {
-			reply = bytes.Clone(line)
+		reply = string(line)
+		digits, isValue := strings.CutPrefix(reply, "$")
+		if err != nil || !isValue || digits == "-1" { // -1: there is no such value
 			return err
 		}
-		size, err := strconv.ParseUint(string(digits), 10, 30)
+		size, err := strconv.ParseUint(digits, 10, 30)
 		if err != nil {
 			return err
 		}
 		value, err := m.Next(int(size) + len("\r\n"))
-		reply = bytes.Clone(bytes.TrimSuffix(value, []byte("\r\n")))
+		reply = strings.TrimSuffix(string(value), "\r\n")
 		return err
 	}, bufsock.WithMaxSize(1<<20))
 	return reply, err
@@ -91,6 +90,21 @@ func shout(conn net.Conn) error {
 	return nil
 }
 
+// startTLS goes on with TLS. Upgrade refuses plaintext that came ahead of it.
+func startTLS(ctx context.Context, s *bufsock.BufferedSocket, config *tls.Config) error {
+	return s.Upgrade(func(conn net.Conn) (net.Conn, error) {
+		t := tls.Client(conn, config)
+		return t, t.HandshakeContext(ctx)
+	})
+}
+
+// isClean says whether a connection can be used for another request: it is open,
+// and nothing has come, which would be taken for the answer.
+func isClean(s *bufsock.BufferedSocket) bool {
+	_, err := s.Peek(1, bufsock.WithTimeout(bufsock.NonBlocking))
+	return errors.Is(err, bufsock.ErrWouldBlock)
+}
+
 // serve answers requests, which are netstrings of up to 1 MiB.
 func serve(conn net.Conn, answer func([]byte) []byte) error {
 	ns := bufsock.NewNetstringSocket(conn, bufsock.WithMaxSize(1<<20))
@@ -106,27 +120,12 @@ func serve(conn net.Conn, answer func([]byte) []byte) error {
 	return nil
 }
 
-// startTLS goes on with TLS. Upgrade refuses plaintext that came ahead of it.
-func startTLS(ctx context.Context, s *bufsock.BufferedSocket, config *tls.Config) error {
-	return s.Upgrade(func(conn net.Conn) (net.Conn, error) {
-		t := tls.Client(conn, config)
-		return t, t.HandshakeContext(ctx)
-	})
-}
-
 // accept reads the line that a proxy sends, of at most 107 bytes. What came
 // behind it belongs to TLS, so TLS gets the socket and not conn.
 func accept(conn net.Conn, config *tls.Config) (proxy []byte, t *tls.Conn, err error) {
 	s := bufsock.NewBufferedSocket(conn)
 	proxy, err = s.RecvUntil([]byte("\r\n"), bufsock.WithMaxSize(107))
 	return proxy, tls.Server(s, config), err
-}
-
-// isClean says whether a connection can be used for another request: it is open,
-// and nothing has come, which would be taken for the answer.
-func isClean(s *bufsock.BufferedSocket) bool {
-	_, err := s.Peek(1, bufsock.WithTimeout(bufsock.NonBlocking))
-	return errors.Is(err, bufsock.ErrWouldBlock)
 }
 
 func Example_respClient() {
