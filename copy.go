@@ -126,6 +126,7 @@ func (c *call) splice(conn net.Conn, out *call) (n int64, ended bool, err error)
 		defer out.h.leaveConn()
 	}
 	n, err = io.Copy(conn, c.l.conn)
+	c.l.taken += uint64(n)
 	if stop := c.goOn(); stop != nil {
 		return n, false, stop
 	}
@@ -148,13 +149,13 @@ func (c *call) splice(conn net.Conn, out *call) (n int64, ended bool, err error)
 func blame(in, out *call, err error) {
 	outDead := isBrokenPipe(err)
 	if out != nil {
-		outDead = outDead || out.l.tcpState() == tcpDead
+		outDead = outDead || out.l.tcpInfo().state == tcpDead
 		if outDead {
 			out.l.noteSend(err)
 		}
 	}
 	// A connection that ended in both directions looks dead, too.
-	if in.l.tcpState() == tcpDead && !isBrokenPipe(err) && (!outDead || !in.l.writeClosed.Load()) {
+	if in.l.tcpInfo().state == tcpDead && !isBrokenPipe(err) && (!outDead || !in.l.writeClosed.Load()) {
 		in.l.failure.Store(&failure{readError(err), true})
 	}
 }
@@ -213,7 +214,7 @@ func (c *call) copyFrom(r io.Reader) (int64, error) {
 		c.h.enterConn(copying)
 		defer c.h.leaveConn()
 		n, err := io.Copy(c.l.conn, r)
-		if isBrokenPipe(err) || err != nil && !isDeadlineError(err) && c.l.tcpState() == tcpDead {
+		if isBrokenPipe(err) || err != nil && !isDeadlineError(err) && c.l.tcpInfo().state == tcpDead {
 			c.l.noteSend(err)
 		}
 		return n, err

@@ -29,10 +29,11 @@ type link struct {
 	writeClosed atomic.Bool             // by our CloseWrite
 	failure     atomic.Pointer[failure] // what an end of the stream stands for
 
-	ended  error // of the stream, for good, so that it is not asked again; guarded by the turn of recv
-	more   bool  // the last read may have left something; guarded by the turn of recv
-	next   error // came together with bytes; guarded by the turn of recv
-	broken error // why nothing can be sent any more; guarded by the turn of send
+	taken  uint64 // bytes that have been read; guarded by the turn of recv
+	ended  error  // of the stream, for good, so that it is not asked again; guarded by the turn of recv
+	more   bool   // the last read may have left something; guarded by the turn of recv
+	next   error  // came together with bytes; guarded by the turn of recv
+	broken error  // why nothing can be sent any more; guarded by the turn of send
 }
 
 // A failure is an error behind which an end of the stream is none. The
@@ -127,9 +128,10 @@ func (c *call) heard(n int, err error) error {
 	return err
 }
 
-// goesOn notes that bytes have come: a failure that a receive has reported is
+// goesOn notes that n bytes have come: a failure that a receive has reported is
 // none then.
-func (l *link) goesOn() {
+func (l *link) goesOn(n int) {
+	l.taken += uint64(n)
 	if f := l.failure.Load(); f != nil && f.told {
 		l.failure.CompareAndSwap(f, nil)
 	}
@@ -143,7 +145,7 @@ func (c *call) heardEnd(err error) error {
 		return errReadClosed
 	}
 	if l.failure.Load() == nil {
-		c.s.awaitSender(l)
+		c.question()
 	}
 	f := l.failure.Load()
 	if f == nil {
@@ -154,6 +156,21 @@ func (c *call) heardEnd(err error) error {
 		l.failure.CompareAndSwap(f, &failure{f.err, true})
 	}
 	return f.err
+}
+
+// question finds out whether the end of the stream is one, where no call has
+// told yet: the kernel may know, or a send that is inside the connection.
+func (c *call) question() {
+	l := c.l
+	info := l.tcpInfo()
+	hasFIN := info.received == l.taken+1 // which counts as a byte
+	if info.counted && hasFIN {
+		return
+	}
+	c.s.awaitSender(info.state)
+	if info.counted && info.received == l.taken {
+		l.failure.CompareAndSwap(nil, &failure{err: l.resetError()})
+	}
 }
 
 // An inside says what a send does that is inside the connection, without the
@@ -200,7 +217,7 @@ const (
 
 // awaitSender waits for a send that is inside the connection, because an error
 // that it has met may be what ended the stream.
-func (s *BufferedSocket) awaitSender(l *link) {
+func (s *BufferedSocket) awaitSender(state tcpState) {
 	h := &s.send
 	h.mu.Lock()
 	how := h.inside
@@ -215,7 +232,7 @@ func (s *BufferedSocket) awaitSender(l *link) {
 	h.mu.Unlock()
 
 	patience := maxAwaitSender
-	switch state := l.tcpState(); {
+	switch {
 	case state == tcpAlive:
 		return // and so the end is one
 	case state == tcpDead && how == writing:
@@ -229,7 +246,7 @@ func (s *BufferedSocket) awaitSender(l *link) {
 	}
 }
 
-// A tcpState is what the kernel says of a TCP connection.
+// A tcpState is the state of a TCP connection.
 type tcpState uint8
 
 const (
@@ -238,12 +255,21 @@ const (
 	tcpDead             // reset, given up, or ended in both directions
 )
 
-// tcpState asks the kernel, if it is TCP at the bottom.
-func (l *link) tcpState() tcpState {
+// A tcpInfo is what the kernel says of a TCP connection.
+type tcpInfo struct {
+	state    tcpState
+	received uint64 // bytes, and one for the peer's end of its stream
+	counted  bool   // received is known, and is that of conn
+}
+
+// tcpInfo asks the kernel, if it is TCP at the bottom.
+func (l *link) tcpInfo() tcpInfo {
 	if l.raw == nil {
-		return tcpUnknown
+		return tcpInfo{}
 	}
-	return stateOf(l.raw)
+	info := infoOf(l.raw)
+	info.counted = info.counted && l.polls
+	return info
 }
 
 // noteSend notes what an error of a send tells: that nothing can be sent any

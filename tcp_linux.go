@@ -2,25 +2,50 @@ package bufsock
 
 import (
 	"encoding/binary"
+	"os"
 	"syscall"
+	"unsafe"
 )
 
-// stateOf asks the kernel for the state of a TCP connection. It is the first
-// byte of struct tcp_info.
-func stateOf(raw syscall.RawConn) tcpState {
-	const tcpClose = 7
-	state := tcpUnknown
+// What <linux/tcp.h> says of struct tcp_info.
+const (
+	tcpInfoState    = 0   // a byte
+	tcpInfoReceived = 128 // tcpi_bytes_received, of 8 bytes
+	tcpClose        = 7   // TCP_CLOSE
+)
+
+// infoOf asks the kernel of a TCP connection.
+func infoOf(raw syscall.RawConn) (info tcpInfo) {
 	_ = raw.Control(func(fd uintptr) {
-		n, err := syscall.GetsockoptInt(int(fd), syscall.IPPROTO_TCP, syscall.TCP_INFO)
-		if err != nil {
+		var b [tcpInfoReceived + 8]byte
+		if getTCPInfo(fd, &b) != len(b) {
 			return
 		}
-		var info [4]byte
-		binary.NativeEndian.PutUint32(info[:], uint32(n))
-		state = tcpAlive
-		if info[0] == tcpClose {
-			state = tcpDead
+		info.state = tcpAlive
+		if b[tcpInfoState] == tcpClose {
+			info.state = tcpDead
 		}
+		// The end of the stream is an option of MPTCP, which TCP does not count.
+		// Kernels that do not count leave zero.
+		protocol, err := syscall.GetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_PROTOCOL)
+		info.received = binary.NativeEndian.Uint64(b[tcpInfoReceived:])
+		info.counted = err == nil && protocol == syscall.IPPROTO_TCP && info.received > 0
 	})
-	return state
+	return info
+}
+
+// getTCPInfo returns how much of the struct there is.
+func getTCPInfo(fd uintptr, b *[tcpInfoReceived + 8]byte) int {
+	size := uint32(len(b))
+	_, _, errno := syscall.Syscall6(sysGetsockopt, fd, syscall.IPPROTO_TCP, syscall.TCP_INFO,
+		uintptr(unsafe.Pointer(b)), uintptr(unsafe.Pointer(&size)), 0)
+	if errno != 0 {
+		return 0
+	}
+	return int(size)
+}
+
+// resetError is what a read returns when the connection has been reset.
+func (l *link) resetError() error {
+	return l.opError("read", os.NewSyscallError("read", syscall.ECONNRESET))
 }

@@ -2,7 +2,12 @@
 
 package bufsock
 
-import "syscall"
+import (
+	"io"
+	"syscall"
+)
 
-// stateOf cannot say on this system.
-func stateOf(syscall.RawConn) tcpState { return tcpUnknown }
+// infoOf cannot say on this system.
+func infoOf(syscall.RawConn) tcpInfo { return tcpInfo{} }
+
+func (l *link) resetError() error { return io.ErrUnexpectedEOF }

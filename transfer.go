@@ -54,10 +54,13 @@ func (c *call) poll() error {
 		case c.moved > 0:
 			c.total = plus(c.total, c.moved)
 			if !c.h.sends {
-				c.l.goesOn()
+				c.l.goesOn(c.moved)
 			}
 			return nil
 		case c.failed != nil:
+			if c.goOn() == errClosed {
+				return errClosed
+			}
 			return c.judge(c.failed)
 		case c.flush:
 			if err := c.flushFirst(); err != nil {
@@ -180,7 +183,7 @@ func (c *call) result(n, size int, err error) (int, error) {
 	}
 	c.total = plus(c.total, n)
 	if n > 0 && !c.h.sends {
-		c.l.goesOn()
+		c.l.goesOn(n)
 	}
 	if e := c.goOn(); e != nil && (e == errClosed || err != nil) {
 		return n, e

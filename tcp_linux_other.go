@@ -1,0 +1,7 @@
+//go:build linux && !386
+
+package bufsock
+
+import "syscall"
+
+const sysGetsockopt = syscall.SYS_GETSOCKOPT
