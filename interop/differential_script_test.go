@@ -123,6 +123,7 @@ func (st *step) conserves(before *effect, stream []byte) bool {
 	}
 	out := slices.Clone(before.Unsent)
 	switch {
+	case e.Kind == "ErrBroken":
 	case st.Op == "send" || st.Op == "buffer":
 		out = append(out, st.Text...)
 	case st.Op == "write_ns" && e.Kind != "NetstringMessageTooLongError":
@@ -541,6 +542,8 @@ func kindOf(err error) string {
 		return "net.ErrClosed"
 	case errors.Is(err, syscall.ECONNRESET):
 		return "ECONNRESET"
+	case errors.Is(err, bufsock.ErrBroken):
+		return "ErrBroken"
 	case errors.Is(err, syscall.EPIPE):
 		return "EPIPE"
 	}

@@ -185,9 +185,10 @@ func (y *tally) compare(sc *script, there []effect) error {
 		stream = append(stream, seg.Data...)
 	}
 	before := &effect{}
-	same := 0
+	same, broken := 0, false
 	for i, st := range sc.Steps {
-		d := &difference{st, before, st.Effect, there[i]}
+		d := &difference{st, before, st.Effect, there[i], broken}
+		broken = broken || st.Effect.Kind == "ErrBroken"
 		if kind, ok := boltonsKinds[d.there.Kind]; ok {
 			d.there.Kind = kind
 		}
@@ -222,6 +223,7 @@ type difference struct {
 	before *effect // of the call before
 	here   effect  // on bufsock; a rule makes it equal in what it explains
 	there  effect  // on boltons
+	broken bool    // a call before has found that nothing can be sent
 }
 
 // A rule explains a kind of difference. Its name is what bufsock promises.
@@ -289,6 +291,12 @@ var rules = []rule{
 			d.here.Kind == "NetstringMessageTooLongError" && isOversized(d.here.Received, d.maxSize())
 		return d.Op == "read_ns" && wrong && d.there.failed() && d.isAhead() && d.adopt()
 	}},
+	{"behind an error that ended the sending side nothing is sent or added", func(d *difference) bool {
+		if d.here.Kind == "ErrBroken" {
+			return d.didNothing() && len(d.here.Sent) == 0 && d.adopt()
+		}
+		return d.broken && !d.closed && bytes.HasPrefix(d.there.Unsent, d.here.Unsent) && d.adoptUnsent()
+	}},
 	{"after Close every call fails with net.ErrClosed", func(d *difference) bool {
 		return d.closed && (d.here.Kind == "net.ErrClosed" || d.here.Kind == "ErrInvalidArgument") &&
 			d.here.consumed() == d.here.Taken && len(d.here.Unsent) == 0 && d.adopt()
@@ -298,6 +306,7 @@ var rules = []rule{
 func (d *difference) adopt() bool         { d.here = d.there; return true }
 func (d *difference) adoptKind() bool     { d.here.Kind = d.there.Kind; return true }
 func (d *difference) adoptValue() bool    { d.here.Value = d.there.Value; return true }
+func (d *difference) adoptUnsent() bool   { d.here.Unsent = d.there.Unsent; return true }
 func (d *difference) adoptReceived() bool { d.here.Received = d.there.Received; return true }
 
 func (d *difference) kinds(here, there string) bool {
