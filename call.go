@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"net"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -309,8 +310,10 @@ func (c *call) explainConn(err error) error {
 		return err
 	case err == errReadClosed:
 		return io.EOF
-	case err == errTimeUp && c.cause != nil:
-		return c.cause
+	case err == errTimeUp:
+		if _, ok := errors.AsType[net.Error](c.cause); ok { // else nobody would see a timeout
+			return c.cause
+		}
 	}
 	return c.explain(err, want{})
 }

@@ -23,5 +23,10 @@ func isErrno(err error) bool {
 	return ok
 }
 
+// isGivenUp reports whether err says that the system has given the connection up.
+func isGivenUp(err error) bool {
+	return errors.Is(err, syscall.ETIMEDOUT) || isErrno(err) && !errors.Is(err, os.ErrDeadlineExceeded)
+}
+
 // isBrokenPipe returns false: this system does not tell.
 func isBrokenPipe(error) bool { return false }

@@ -167,5 +167,8 @@ func isErrno(err error) bool {
 	return ok
 }
 
+// isGivenUp reports whether err says that the kernel has given the connection up.
+func isGivenUp(err error) bool { return errors.Is(err, syscall.ETIMEDOUT) }
+
 // isBrokenPipe reports whether err says that the peer does not receive any more.
 func isBrokenPipe(err error) bool { return errors.Is(err, syscall.EPIPE) }

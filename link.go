@@ -317,9 +317,10 @@ func (l *link) opError(op string, err error) error {
 
 // isDeadlineError reports whether err says that a deadline has passed. What is
 // asked is what os.IsTimeout asks, as not each such error is a net.Error. The
-// kernel's ETIMEDOUT says so, too, of a connection that it has given up.
+// kernel's ETIMEDOUT says so, too, of a connection that it has given up, and
+// quic-go of one that was idle for too long.
 func isDeadlineError(err error) bool {
-	if err == nil || isErrno(err) {
+	if err == nil || isGivenUp(err) || errors.Is(err, net.ErrClosed) {
 		return false
 	}
 	e, ok := errors.AsType[timeouter](err)

@@ -990,7 +990,7 @@ func TestWhichTimeoutsOfTheConnectionAreTimeouts(t *testing.T) {
 		timeout bool
 	}{
 		"a deadline":                           {&net.OpError{Op: "read", Err: deadline}, false, true},
-		"a type of its own":                    {misleading{nil, true}, false, false},
+		"a type of its own":                    {misleading{nil, true}, false, true},
 		"a type of its own, past a deadline":   {misleading{nil, true}, true, true},
 		"that matches it":                      {misleading{deadline, true}, false, true},
 		"the end of a TLS session":             {misleading{deadline, false}, false, false},

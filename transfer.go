@@ -4,7 +4,6 @@ import (
 	"errors"
 	"io"
 	"net"
-	"os"
 	"time"
 )
 
@@ -215,7 +214,7 @@ func (c *call) timedOut(err error) bool {
 	if !isDeadlineError(err) {
 		return false
 	}
-	return errors.Is(err, os.ErrDeadlineExceeded) && isTemporary(err) || c.expired() || c.h.deadlinePassed()
+	return isTemporary(err) || c.expired() || c.h.deadlinePassed()
 }
 
 // mayGlimpse reports whether the call does not wait and can know whether there is
