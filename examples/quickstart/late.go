@@ -99,11 +99,11 @@ func (r *relay) serve(addr string, pass int64) {
 	}
 	defer server.Close()
 	go func() {
-		io.Copy(server, client)
-		server.(*net.TCPConn).CloseWrite()
+		_, _ = io.Copy(server, client) // whatever ends it, the server is told
+		_ = server.(*net.TCPConn).CloseWrite()
 	}()
 	if _, err := io.CopyN(client, server, pass); err == nil {
 		<-r.held
-		io.Copy(client, server)
+		_, _ = io.Copy(client, server)
 	}
 }
