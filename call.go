@@ -305,12 +305,12 @@ func (c *call) explainUntil(err error, delim []byte) error { return c.explain(er
 // explainConn is explain for the methods of net.Conn, which return errors of
 // the connection as they are.
 func (c *call) explainConn(err error) error {
-	switch {
-	case err == io.EOF || err == io.ErrUnexpectedEOF:
+	switch err {
+	case io.EOF, io.ErrUnexpectedEOF:
 		return err
-	case err == errReadClosed:
+	case errReadClosed:
 		return io.EOF
-	case err == errTimeUp:
+	case errTimeUp:
 		if _, ok := errors.AsType[net.Error](c.cause); ok { // else nobody would see a timeout
 			return c.cause
 		}

@@ -50,7 +50,7 @@ func assertBroken(t *testing.T, s *bufsock.BufferedSocket, cause error) {
 		if cause != nil {
 			require.ErrorIs(t, err, cause, op)
 		}
-		if e, ok := errors.AsType[net.Error](err); op != "Flush" || ok {
+		if e, ok := errors.AsType[bufsock.Error](err); op != "Flush" || ok {
 			require.True(t, ok, op)
 			require.False(t, e.Timeout(), op)
 			require.False(t, e.Temporary(), op)
