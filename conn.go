@@ -123,8 +123,8 @@ type rawConn struct{ syscall.RawConn }
 
 // CloseRead closes the reading side of the connection, and ends a receive that
 // waits. From then on receives return what is in the receive buffer, and then
-// report the end of the stream, at once; RecvClose, which promises the end of
-// the peer's, fails. The error matches [errors.ErrUnsupported] if the
+// report the end of the stream, at once; RecvClose, which promises that the
+// peer has ended it, fails. The error matches [errors.ErrUnsupported] if the
 // connection cannot do that.
 func (s *BufferedSocket) CloseRead() error {
 	if err := s.recv.isClosed("CloseRead"); err != nil {

@@ -171,10 +171,12 @@ func (c *call) flushAll() error {
 
 // ReadFrom implements [io.ReaderFrom]: it sends the send buffer and then what r
 // returns until its end. To TCP and Unix sockets the kernel copies where it
-// can. Only the write deadline bounds it, and the read deadline of an r that is
-// a *BufferedSocket, but neither that nor Close ends a read of another r; other
-// sends wait while r is read. If it fails, what was taken from r and not sent is
-// not kept, but an r that is a *BufferedSocket keeps it.
+// can. Other sends wait while r is read.
+//
+// Only the write deadline bounds it, and neither that nor Close ends a read of r
+// that waits. If it fails, what was taken from r and not sent is lost. Not so if
+// r is a *BufferedSocket: then it is r.WriteTo of this socket, which the read
+// deadline of r bounds, too, and r keeps what was not sent.
 func (s *BufferedSocket) ReadFrom(r io.Reader) (int64, error) {
 	const op = "ReadFrom"
 	source, ok := r.(*BufferedSocket)

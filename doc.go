@@ -33,7 +33,7 @@
 // argument, a panic in a callback. (The one exception is named at WriteTo: a
 // copy that the kernel makes.) The bytes taken from the connection are the
 // bytes returned, those that a Discard call said it has dropped and those in
-// the receive buffer. Any other receive that fails consumes
+// the receive buffer. But for the Discard calls a receive that fails consumes
 // nothing, and the same call made again goes on where it was, without searching
 // again what it has searched. A send that fails leaves exactly the unsent bytes
 // in the send buffer. All this holds for a message of several parts, too. And a
@@ -64,8 +64,9 @@
 // it waits for a message to begin, and how long that may take.
 //
 // After a timeout the answer is still to come. Receive it before you ask
-// something else, or its successor will be one behind. If it is not wanted, drop
-// what there is first: Discard(1<<30, WithTimeout(NonBlocking)).
+// something else, or its successor will be one behind: a client may count the
+// answers that it still has to receive. A stream that only repeats itself, such
+// as that of a sensor, can be emptied: Discard(1<<30, WithTimeout(NonBlocking)).
 //
 // [WithContext] ends a call when a context is done. Bytes that have arrived win
 // over the cancellation, and the connection stays usable. A call that has to
@@ -145,6 +146,11 @@
 // must begin by emptying what it fills. What a step returns is valid until the
 // function returns: string(b) and [bytes.Clone] copy.
 //
+// An error that the peer reports, such as Redis's "-ERR …", is a message like
+// others: keep it in a variable and return nil. If the function returned it as an
+// error the message would not be consumed, and the next call would receive it
+// again.
+//
 // With several calls mind two ends. Behind a header that was consumed the end
 // of the stream matches io.EOF, although the message was cut. And Messages ends
 // without an error at a clean end, so that a list that must end in a mark needs
@@ -159,7 +165,10 @@
 // the size, and to RecvSize and Peek only if they are given [WithMaxSize].
 //
 // A message too long is not consumed: read it with a larger limit, or skip it
-// with [BufferedSocket.DiscardUntil] or [NetstringSocket.DiscardNetstring].
+// with [BufferedSocket.DiscardUntil] or [NetstringSocket.DiscardNetstring]. To
+// skip one that tells its size, let the function of RecvFunc return nil when it
+// has taken the size, and call [BufferedSocket.Discard] for the rest. A Discard
+// that times out has dropped what it says: go on with what is left.
 //
 // # Errors
 //
@@ -182,6 +191,12 @@
 //
 // What else the connection reports, such as a reset, is returned as it is, and by
 // a receive again and again: the end that connections report behind it is none.
+//
+// After a timeout or a cancellation the dialogue can go on, but for a TLS session
+// whose write it has cut; after a message too long it can go on behind that; and
+// after ErrInvalidArgument, ErrBufferedData and errors.ErrUnsupported as if the
+// call had not been made. After any other error close the socket.
+//
 // Error texts quote at most 32 foreign bytes and never show a payload.
 //
 // # Goroutines

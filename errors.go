@@ -49,10 +49,11 @@ type Error interface {
 	sealed()
 }
 
-// A TimeoutError says that a call did not finish in time. Nothing is lost: a
-// receive has consumed nothing, but what a call that discards has counted. A
-// send has its unsent bytes in the send buffer; but Buffer has added nothing,
-// and Write keeps nothing of its argument. It matches [os.ErrDeadlineExceeded].
+// A TimeoutError says that a call did not finish in time. Nothing is lost. A
+// receive has consumed nothing; one that discards has dropped what it returned
+// as its count. What a send did not send is in the send buffer; but Buffer has
+// added nothing, and Write keeps nothing of its argument. It matches
+// [os.ErrDeadlineExceeded].
 type TimeoutError struct {
 	Op    string        // the method, such as "RecvUntil"
 	After time.Duration // the timeout of the call, also if a deadline came first; or its idle timeout
@@ -167,8 +168,9 @@ func (e *MessageTooLongError) Temporary() bool { return false }
 func (e *MessageTooLongError) sealed() {}
 
 // A NetstringProtocolError says that the payload of a netstring is not
-// followed by a comma. ReadNetstring has not consumed the frame, unless
-// DiscardNetstring had begun to; DiscardNetstring has dropped the payload.
+// followed by a comma. ReadNetstring has consumed nothing. DiscardNetstring has
+// dropped the payload, and where a DiscardNetstring before it had begun with the
+// frame so has ReadNetstring.
 type NetstringProtocolError struct {
 	Size  int  // the size announced
 	Found byte // the byte in the place of the comma
@@ -222,8 +224,8 @@ func (e *NetstringInvalidSizeError) sealed() {}
 // A NetstringMessageTooLongError says that a netstring announces a payload
 // over the max size, or that a payload to be written is over it. Nothing has
 // been consumed or sent: a call with a larger max size reads the frame, and
-// [NetstringSocket.DiscardNetstring] skips it, unless its size is over that of
-// an int.
+// [NetstringSocket.DiscardNetstring] skips it, unless no int can hold its
+// size.
 type NetstringMessageTooLongError struct {
 	// Size is the size in bytes. When reading, it is what the digits announce
 	// up to the first one that passes the limit, because the call does not

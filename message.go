@@ -47,11 +47,11 @@ type Message struct {
 //		if err != nil {
 //			return err
 //		}
-//		size, err := strconv.Atoi(string(line))
+//		size, err := strconv.ParseUint(string(line), 10, 30)
 //		if err != nil {
 //			return err
 //		}
-//		body, err := m.Next(size)
+//		body, err := m.Next(int(size))
 //		value = bytes.Clone(body)
 //		return err
 //	})
@@ -230,7 +230,8 @@ func (m *Message) UntilAny(delims [][]byte) (part []byte, which int, err error) 
 }
 
 // Next returns the next n bytes and takes them. Memory follows the bytes that
-// come, but the max size is what bounds an n that came from the peer.
+// come, never n alone, and the max size bounds an n that came from the peer. A
+// negative n is an error that matches [ErrInvalidArgument].
 func (m *Message) Next(n int) ([]byte, error) {
 	if err := m.have("Next", n); err != nil {
 		return nil, err

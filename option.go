@@ -109,10 +109,11 @@ func WithTimeout(d time.Duration) Option { return Option{what: optTimeout, n: in
 //
 //	s := bufsock.NewBufferedSocket(conn, bufsock.WithIdleTimeout(time.Hour))
 //
-// A negative duration is no bound, and zero is no valid one. Without this
-// option the timeout covers both. A call that is given a timeout of its own
-// and no idle timeout has none. The wait for another goroutine's receive
-// counts as idle, too. A [NonBlocking] call never waits.
+// A negative duration is no bound, and zero is not valid. Without this option
+// the timeout covers both, and so does that of a call that is given
+// [WithTimeout] alone: it sets the idle timeout of the socket aside. The wait
+// for another goroutine's receive counts as idle, too. A [NonBlocking] call
+// never waits.
 func WithIdleTimeout(d time.Duration) Option { return Option{what: optIdle, n: int64(d)} }
 
 // WithFlush makes a receive that must wait for bytes send the send buffer
