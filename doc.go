@@ -300,8 +300,8 @@
 //		}
 //	})
 //
-// Package bufsocktest plays a stream to a parser under every cut, and with a
-// pause, a reset or an end at every place.
+// Package [github.com/bufsock/bufsock/bufsocktest] plays a stream to a parser
+// under every cut, and with a pause, a reset or an end at every place.
 //
 // # When not to use it
 //

@@ -64,8 +64,10 @@ type Message struct {
 // socket.
 //
 // read may be recursive, and may send on the socket, such as a line that asks
-// for the rest. It must not receive from the socket but through m: that waits
-// for its own turn. It should have no other effects, as it may run again.
+// for the rest. It may run again, and then sends again unless a variable outside
+// of it tells that it has; other effects are best left to the code behind the
+// call. For an error that the peer reports, which is a message, it returns nil.
+// It must not receive from the socket but through m: that waits for its own turn.
 func (s *BufferedSocket) RecvFunc(read func(m *Message) error, opts ...Option) error {
 	if read == nil {
 		return invalid("RecvFunc", "nil function")

@@ -141,7 +141,7 @@ func WithReadSize(n int) Option { return Option{what: optReadSize, n: int64(n)} 
 // or for a TLS handshake. The error matches the cause of ctx; if the deadline
 // of ctx has passed, it is a *TimeoutError that matches
 // [context.DeadlineExceeded]. The call's timeout holds as well, whichever ends
-// first.
+// first: that is a *TimeoutError, too, so ask ctx.Err where it matters which.
 func WithContext(ctx context.Context) Option {
 	if ctx == nil {
 		return Option{what: optContext}
