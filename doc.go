@@ -255,8 +255,9 @@
 //     past its own timeout: give sends a timeout, too.
 //
 // A type of your own around a connection, say to log what it transfers, hides
-// what that can do beyond a net.Conn: pass CloseRead and CloseWrite on. A
-// connection of package net in it is not tried without waiting any more.
+// what that can do beyond a net.Conn: pass CloseRead and CloseWrite on, and
+// return [errors.ErrUnsupported] where the connection has none. A connection of
+// package net in it is not tried without waiting any more.
 //
 // # Against hostile peers
 //

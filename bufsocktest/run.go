@@ -74,7 +74,8 @@ func (i Interruption) String() string {
 //
 // What f should find depends on the place, which [Player.Place] tells: after an
 // End behind the last byte all is well, and so it is between two messages where
-// the protocol may end.
+// the protocol may end. A Pause behind the last byte comes before the end of the
+// stream.
 func Interrupt(t *testing.T, stream []byte, what Interruption, f func(t *testing.T, conn net.Conn)) {
 	t.Helper()
 	playAll(t, interrupted(stream, what), f)
