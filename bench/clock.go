@@ -14,7 +14,7 @@ type Clock string
 // differences.
 const (
 	Wall Clock = "wall"
-	CPU  Clock = "cpu" // the time on a processor, of the side itself if it can be told apart
+	CPU  Clock = "cpu" // the time on processors, without that of the other end if it can be told apart
 )
 
 // measure takes the turn and returns what the clock says that it took.
@@ -23,14 +23,8 @@ func (c Clock) measure(w *Workload, t *turn) (time.Duration, error) {
 		return t.session.Do(t.n)
 	}
 	spent := t.session.processor
-	switch {
-	case spent != nil:
-	case w.Dialogue: // both ends take part, by turns
+	if spent == nil {
 		spent = func() (time.Duration, error) { return processorTime(processClock) }
-	default:
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		spent = func() (time.Duration, error) { return processorTime(threadClock) }
 	}
 	before, err := spent()
 	if err != nil {

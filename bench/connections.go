@@ -94,7 +94,7 @@ func Connections() Workload {
 	}
 	return Workload{
 		Name: "connections", About: "connections served at once, each with a goroutine that sends back lines", Unit: "line",
-		Scale: "connections", Sizes: []int{1, 10, 100, 1000, 10_000}, Dialogue: true, Starts: 5,
+		Scale: "connections", Sizes: []int{1, 10, 100, 1000, 10_000}, Starts: 5,
 		Sides: []Side{
 			side(serveBufsock, ""),
 			side(serveBufio4K, "no deadline, limit or lock"),

@@ -7,11 +7,14 @@ import (
 	"unsafe"
 )
 
-// Clocks of the kernel. That of getrusage stands still between two ticks.
-const (
-	processClock = 2
-	threadClock  = 3
-)
+// processClock is that of the kernel for this process. That of getrusage stands
+// still between two ticks.
+const processClock = 2
+
+// threadClock is that of a thread of this process.
+func threadClock(id int) uintptr { return uintptr(^id<<3 | 6) }
+
+func threadID() int { return syscall.Gettid() }
 
 // processorTime returns what a clock of the kernel says.
 func processorTime(clock uintptr) (time.Duration, error) {

@@ -53,14 +53,15 @@ func answering(kind Kind, name, less string, open opener) Side {
 // sendAndDrain is send from a source that also takes what comes back.
 func sendAndDrain(kind Kind, message []byte) (*source, error) {
 	src := newSource(message)
-	srv, err := serve(kind, func(conn net.Conn) {
+	srv, err := serve(kind, func(s *server, conn net.Conn) {
 		drained := make(chan struct{})
 		go func() {
 			defer close(drained)
+			s.alone()
 			sleepLong(conn)
 			drain(conn, nil)
 		}()
-		src.feed(conn)
+		src.feed(s, conn)
 		<-drained
 	})
 	src.server = srv
@@ -145,7 +146,7 @@ var errUnexpected = errors.New("something has come")
 
 func asking(kind Kind, name string) Side {
 	return Side{Name: name, Start: func(int, func([]byte)) (*Session, error) {
-		srv, err := serve(kind, func(conn net.Conn) { drain(conn, nil) })
+		srv, err := serve(kind, func(_ *server, conn net.Conn) { drain(conn, nil) })
 		if err != nil {
 			return nil, err
 		}

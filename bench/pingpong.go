@@ -22,7 +22,7 @@ func PingPong(kind Kind) Workload {
 	side := func(name, less string, open opener) Side { return pinging(kind, name, less, open) }
 	return Workload{
 		Name: "ping-pong-" + string(kind), About: "a line there and back, " + kind.About(), Unit: "round trip",
-		Sizes: []int{5}, Dialogue: true,
+		Sizes: []int{5},
 		Sides: []Side{
 			side(sendRecv, "", pingUntil(Timeout)),
 			side(sendRecvNoTimeout, "", pingUntil(bufsock.NoTimeout)),

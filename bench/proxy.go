@@ -68,7 +68,7 @@ func proxying(copy func(dst, src *net.TCPConn) (int64, error)) func(int, func([]
 }
 
 func proxyOnce(copy func(dst, src *net.TCPConn) (int64, error), body []byte, times int, seen func([]byte)) (time.Duration, error) {
-	source, err := serve(TCP, func(conn net.Conn) {
+	source, err := serve(TCP, func(_ *server, conn net.Conn) {
 		io.WriteString(conn, header)
 		for range times {
 			conn.Write(body)

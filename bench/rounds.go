@@ -100,7 +100,7 @@ func (w *Workload) start(r *Result, plan Plan) (runs []*turn, err error) {
 		}
 		t := &turn{side: side, session: session}
 		runs = append(runs, t)
-		if err := t.calibrate(plan.Turn); err != nil {
+		if err := t.calibrate(w, plan); err != nil {
 			return runs, sideError(w, &side, err)
 		}
 	}
@@ -115,22 +115,22 @@ type turn struct {
 	took    time.Duration // about how long that takes
 }
 
-// calibrate chooses n for turns of about d. It goes by the fastest of three
-// tries, so that one that the machine has held up does not make n too small.
-func (t *turn) calibrate(d time.Duration) error {
+// calibrate chooses n for turns as long as planned. It goes by the fastest of
+// three tries, so that one that the machine has held up does not make n too
+// small.
+func (t *turn) calibrate(w *Workload, plan Plan) error {
 	batch := max(1, t.session.batch)
 	for t.n = batch; ; t.n *= 2 {
-		fastest := time.Duration(math.MaxInt64)
+		each := math.MaxFloat64
 		for range 3 {
-			took, err := t.session.Do(t.n)
+			ns, err := t.measure(w, plan.Clock)
 			if err != nil {
 				return err
 			}
-			fastest = min(fastest, took)
+			each = min(each, ns)
 		}
-		if fastest >= d/4 {
-			each := float64(fastest) / float64(t.n)
-			t.n = max(1, int(float64(d)/each/float64(batch))) * batch
+		if each*float64(t.n) >= float64(plan.Turn)/4 {
+			t.n = max(1, int(float64(plan.Turn)/each/float64(batch))) * batch
 			t.took = time.Duration(float64(t.n) * each)
 			return nil
 		}

@@ -2,8 +2,11 @@ package bench
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"net"
+	"runtime"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -13,16 +16,41 @@ type server struct {
 	kind           Kind
 	listener       net.Listener
 	accepted, done chan struct{}
+
+	mu      sync.Mutex
+	threads []int // that the other end has for itself
+}
+
+// alone gives the goroutine, which is one of the other end, a thread of its
+// own, so that its time can be told apart.
+func (s *server) alone() {
+	runtime.LockOSThread() // until it ends
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.threads = append(s.threads, threadID())
+}
+
+// ownTime returns what time this process has had on a processor, without the
+// other end. What the garbage collector does is part of it.
+func (s *server) ownTime() (time.Duration, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	total, err := processorTime(processClock)
+	for _, id := range s.threads {
+		other, e := processorTime(threadClock(id))
+		total, err = total-other, errors.Join(err, e)
+	}
+	return total, err
 }
 
 // serve accepts one connection of the kind and has handle talk to it, until the
 // client closes the connection.
-func serve(kind Kind, handle func(net.Conn)) (*server, error) {
+func serve(kind Kind, handle func(s *server, conn net.Conn)) (*server, error) {
 	l, cleanUp, err := kind.listen()
 	if err != nil {
 		return nil, err
 	}
-	s := &server{kind, l, make(chan struct{}), make(chan struct{})}
+	s := &server{kind: kind, listener: l, accepted: make(chan struct{}), done: make(chan struct{})}
 	go func() {
 		defer close(s.done)
 		defer cleanUp()
@@ -35,7 +63,7 @@ func serve(kind Kind, handle func(net.Conn)) (*server, error) {
 			return
 		}
 		defer conn.Close()
-		handle(conn)
+		handle(s, conn)
 	}()
 	return s, nil
 }
@@ -66,7 +94,7 @@ func (s *server) session(open opener, size int, seen func([]byte)) (*Session, er
 		s.close()
 		return nil, err
 	}
-	return &Session{do: open(conn, size).timed(seen), close: func() {
+	return &Session{do: open(conn, size).timed(seen), processor: s.ownTime, close: func() {
 		conn.Close()
 		s.close()
 	}}, nil
@@ -97,7 +125,8 @@ func newSource(message []byte) *source {
 }
 
 // feed sends what is asked for.
-func (s *source) feed(conn net.Conn) {
+func (s *source) feed(srv *server, conn net.Conn) {
+	srv.alone()
 	size := len(s.message)
 	perBlock := max(1, blockSize/size)
 	block := bytes.Repeat(s.message, perBlock)
@@ -125,7 +154,7 @@ func (s *source) session(receive loop, seen func([]byte), hangUp func() error) *
 	do := func(n int) (time.Duration, error) {
 		return s.during(n, func() error { return receive(n, seen) })
 	}
-	return &Session{do: do, close: func() {
+	return &Session{do: do, processor: s.ownTime, close: func() {
 		hangUp()
 		s.close()
 	}}
@@ -142,7 +171,8 @@ const lowWater = 64 << 10
 
 // sink serves clients that only send. seen may be nil.
 func sink(seen func([]byte)) (*server, error) {
-	return serve(TCP, func(conn net.Conn) {
+	return serve(TCP, func(s *server, conn net.Conn) {
+		s.alone()
 		sleepLong(conn)
 		drain(conn, seen)
 	})
@@ -170,9 +200,10 @@ func drain(conn net.Conn, seen func([]byte)) {
 	}
 }
 
-// echo sends back what it receives, in pieces of size bytes.
+// echo sends back what it receives, in pieces of size bytes. Its time is part of
+// a round trip.
 func echo(kind Kind, size int) (*server, error) {
-	return serve(kind, func(conn net.Conn) {
+	return serve(kind, func(_ *server, conn net.Conn) {
 		buf := make([]byte, size)
 		for {
 			if _, err := io.ReadFull(conn, buf); err != nil {

@@ -32,9 +32,8 @@ type Workload struct {
 	Sides []Side
 	Pairs []Pair
 
-	Dialogue bool // the time is that of both ends together
-	OwnTime  bool // sides leave out a part of what they do
-	Starts   int  // how often the sides are started anew, because each start has luck of its own; zero: once
+	OwnTime bool // sides leave out a part of what they do
+	Starts  int  // how often the sides are started anew, because each start has luck of its own; zero: once
 }
 
 // A Side is one way to do a workload.

@@ -228,7 +228,7 @@ func TestCalibrateIgnoresStalls(t *testing.T) {
 		}
 		return time.Duration(n) * time.Microsecond, nil
 	}}}
-	require.NoError(t, turn.calibrate(15*time.Millisecond))
+	require.NoError(t, turn.calibrate(&Workload{}, Plan{Turn: 15 * time.Millisecond}))
 	require.Equal(t, 15_000, turn.n)
 }
 

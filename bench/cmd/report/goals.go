@@ -11,11 +11,11 @@ import (
 	"github.com/bufsock/bufsock/bench"
 )
 
-// Turns are short when only the goals are asked for: of what disturbs the
-// machine less falls into a round, and more rounds do the rest.
+// Turns are long enough for the garbage collector to run within those that give
+// it work.
 const (
-	goalTurn = 2 * time.Millisecond
-	goalTime = 250 * time.Millisecond // of a side
+	goalTurn = 10 * time.Millisecond
+	goalTime = 400 * time.Millisecond // of a side
 )
 
 // goalPlan returns the plan for the goals; flags that were given count.
