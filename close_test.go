@@ -1,13 +1,16 @@
 package bufsock_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -738,4 +741,286 @@ func TestAnEndInsideATLSRecord(t *testing.T) {
 			}
 		})
 	}
+}
+
+// After Close the buffer answers nothing, on whichever way.
+func TestClosedSocketsAnswerNothingFromTheBuffer(t *testing.T) {
+	for name, call := range answers {
+		s := bufsock.NewBufferedSocket(segments("3:a\r\n,def\r\n4:wxyz,"))
+		_, err := s.Peek(18)
+		require.NoError(t, err)
+		require.NoError(t, s.Close())
+		msg, err := call(s)
+		assertClosed(t, err)
+		if !strings.HasSuffix(name, "Messages") {
+			assert.Nil(t, msg, name)
+		}
+	}
+}
+
+func TestNoGoroutineIsLeftBehind(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		// The bubble fails if a goroutine remains when its function returns.
+		local, remote := net.Pipe()
+		s := bufsock.NewBufferedSocket(local)
+		for _, call := range waiting {
+			require.Error(t, call(s, bufsock.WithTimeout(time.Millisecond)))
+			require.Error(t, call(s, bufsock.WithContext(expired(t))))
+		}
+		s.Close()
+		remote.Close()
+	})
+	check := goroutines(t)
+	local, _ := tcpPair(t)
+	s := bufsock.NewBufferedSocket(local)
+	for range 20 {
+		for op, call := range waiting {
+			if !strings.Contains("Send SendBuffers Flush WriteNetstring", op) {
+				require.Error(t, call(s, bufsock.WithTimeout(time.Microsecond)))
+			}
+			call(s, bufsock.WithContext(expired(t)))
+		}
+	}
+	s.Close()
+	check()
+}
+
+func TestClose(t *testing.T) {
+	local, remote := tcpPair(t)
+	_, err := remote.Write([]byte("received"))
+	require.NoError(t, err)
+	s := bufsock.NewBufferedSocket(local)
+	_, err = s.Peek(8)
+	require.NoError(t, err)
+	require.NoError(t, s.Buffer([]byte("unsent")))
+	require.NoError(t, s.Close())
+	require.NoError(t, s.Close(), "again")
+	assert.Equal(t, []byte{}, s.RecvBuffer(), "empty and not nil")
+	assert.Zero(t, s.Buffered())
+	assert.Empty(t, s.SendBuffer())
+	rest, err := io.ReadAll(remote)
+	assert.NoError(t, err)
+	assert.Empty(t, rest, "nothing is flushed")
+
+	for op, call := range waiting {
+		assertClosed(t, call(s))
+		assert.Empty(t, s.SendBuffer(), op)
+	}
+	for op, call := range map[string]func() error{
+		"Recv(0)":          func() error { _, err := s.Recv(0); return err },
+		"RecvSize(0)":      func() error { _, err := s.RecvSize(0); return err },
+		"Peek(0)":          func() error { _, err := s.Peek(0); return err },
+		"Discard(0)":       func() error { _, err := s.Discard(0); return err },
+		"Send(nil)":        func() error { _, err := s.Send(nil); return err },
+		"Buffer":           func() error { return s.Buffer([]byte("x")) },
+		"Read":             func() error { _, err := s.Read(make([]byte, 1)); return err },
+		"Read(nil)":        func() error { _, err := s.Read(nil); return err },
+		"Write":            func() error { _, err := s.Write([]byte("x")); return err },
+		"WriteTo":          func() error { _, err := s.WriteTo(io.Discard); return err },
+		"ReadFrom":         func() error { _, err := s.ReadFrom(strings.NewReader("x")); return err },
+		"SetDeadline":      func() error { return s.SetDeadline(time.Now()) },
+		"SetReadDeadline":  func() error { return s.SetReadDeadline(time.Now()) },
+		"SetWriteDeadline": func() error { return s.SetWriteDeadline(time.Now()) },
+		"CloseRead":        s.CloseRead,
+		"CloseWrite":       s.CloseWrite,
+		"SyscallConn":      func() error { _, err := s.SyscallConn(); return err },
+		"Upgrade":          func() error { return s.Upgrade(func(c net.Conn) (net.Conn, error) { return c, nil }) },
+	} {
+		name, _, _ := strings.Cut(op, "(")
+		err := call()
+		assert.ErrorContains(t, err, "bufsock: "+name+": ")
+		assertClosed(t, err)
+	}
+	assert.Same(t, local, s.NetConn())
+}
+
+func TestCloseReturnsTheConnectionsError(t *testing.T) {
+	boom := errors.New("boom")
+	s := bufsock.NewBufferedSocket(stubborn{err: boom})
+	require.Equal(t, boom, s.Close())
+	require.NoError(t, s.Close())
+}
+
+// A stubborn connection cannot be closed.
+type stubborn struct {
+	net.Conn
+	err error
+}
+
+func (s stubborn) Close() error { return s.err }
+
+// Close while the buffer is being read into, searched by a callback, or
+// written from: on every transport, over and over, for the race detector.
+func TestCloseAtAnyMoment(t *testing.T) {
+	moments := 20
+	if runtime.GOMAXPROCS(0) == 1 {
+		moments = 7 // to yield takes up to 10 ms for each of the others
+	}
+	for _, transport := range transports {
+		t.Run(transport.name, func(t *testing.T) {
+			for i := range moments {
+				local, remote := transport.pair(t)
+				go io.Copy(io.Discard, remote)
+				go io.Copy(remote, zeros{})
+				s := bufsock.NewBufferedSocket(local)
+				var wg sync.WaitGroup
+				use := func(f func() error) {
+					wg.Go(func() {
+						for {
+							if err := f(); err != nil {
+								assertClosed(t, err)
+								return
+							}
+						}
+					})
+				}
+				use(func() error { _, err := s.RecvSize(100_000); return err })
+				use(func() error {
+					_, err := s.RecvSize(50_000, bufsock.AppendTo(make([]byte, 0, 50_000)))
+					return err
+				})
+				use(func() error { _, err := s.Read(make([]byte, 10)); return err })
+				use(func() error {
+					_, err := s.RecvSplit(func(data []byte, _ bool) (int, []byte, error) {
+						return len(data), bytes.TrimSpace(data), nil
+					})
+					return err
+				})
+				use(func() error { _, err := s.Send(make([]byte, 1000)); return err })
+				use(func() error { _, err := s.SendBuffers([][]byte{make([]byte, 50_000), {1}}); return err })
+				for range i {
+					runtime.Gosched()
+				}
+				s.RecvBuffer()
+				s.SendBuffer()
+				s.Close()
+				wg.Wait()
+				require.Empty(t, s.RecvBuffer())
+				require.Empty(t, s.SendBuffer())
+				remote.Close()
+			}
+		})
+	}
+}
+
+// Close ends a receive at once, though the farewell of TLS takes its time.
+func TestCloseEndsAReceiveBeforeTheFarewell(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		local, remote := net.Pipe()
+		release := make(chan struct{})
+		conn := &hooked{Conn: local, closed: func() error { <-release; return local.Close() }}
+		s := bufsock.NewBufferedSocket(shaker{conn, func(context.Context) error { return nil }})
+		received, closed := make(chan error), make(chan error)
+		go func() { _, err := s.Read(make([]byte, 1)); received <- err }()
+		synctest.Wait()
+		go func() { closed <- s.Close() }()
+		assertClosed(t, <-received)
+		close(release)
+		require.NoError(t, <-closed)
+		remote.Close()
+	})
+}
+
+// Close while a call works without the lock: a callback that looks at the
+// buffers finds them empty, and the call fails.
+func TestCloseInsideACallback(t *testing.T) {
+	t.Run("of RecvSplit", func(t *testing.T) {
+		for _, token := range [][]byte{nil, {'x'}} {
+			s := bufsock.NewBufferedSocket(segments("abc"))
+			_, err := s.RecvSplit(func(data []byte, _ bool) (int, []byte, error) {
+				assert.Equal(t, "abc", string(data))
+				assert.NoError(t, s.Close())
+				assert.Empty(t, s.RecvBuffer())
+				assert.Zero(t, s.Buffered())
+				return 1, token, nil
+			})
+			assertClosed(t, err)
+			require.EqualError(t, err, "bufsock: RecvSplit: use of closed network connection")
+			require.Empty(t, s.RecvBuffer())
+		}
+	})
+	for _, n := range []int{0, 3} {
+		for _, cause := range []error{nil, io.EOF, errors.New("boom")} {
+			if n == 0 && cause == nil {
+				continue // a read of nothing is made again
+			}
+			t.Run(fmt.Sprintf("of Read, %d bytes and %v", n, cause), func(t *testing.T) {
+				for op, call := range waiting {
+					if strings.Contains("Send SendBuffers Flush WriteNetstring", op) {
+						continue
+					}
+					conn := &hooked{Conn: segments()}
+					s := bufsock.NewBufferedSocket(conn)
+					conn.read = func(p []byte) (int, error) {
+						assert.NoError(t, s.Close())
+						return copy(p, "1\n,"[:n]), cause
+					}
+					assertClosed(t, call(s))
+					assert.Empty(t, s.RecvBuffer(), op)
+					assert.Zero(t, s.Buffered(), op)
+				}
+			})
+		}
+	}
+	t.Run("of Write", func(t *testing.T) {
+		for _, n := range []int{0, 1, 3} {
+			conn := &hooked{Conn: segments()}
+			s := bufsock.NewBufferedSocket(conn)
+			conn.write = func([]byte) (int, error) {
+				assert.NoError(t, s.Close())
+				assert.Empty(t, s.SendBuffer())
+				return n, net.ErrClosed
+			}
+			sent, err := s.Send([]byte("abc"))
+			assertClosed(t, err)
+			require.Equal(t, n, sent)
+			require.Empty(t, s.SendBuffer())
+		}
+	})
+	t.Run("of WriteTo", func(t *testing.T) {
+		s := bufsock.NewBufferedSocket(segments("abc"))
+		n, err := s.WriteTo(writerFunc(func(p []byte) (int, error) {
+			assert.Equal(t, "abc", string(p))
+			return len(p), s.Close()
+		}))
+		assertClosed(t, err)
+		require.EqualValues(t, 3, n)
+	})
+	t.Run("of ReadFrom", func(t *testing.T) {
+		for _, fails := range []bool{true, false} {
+			s := bufsock.NewBufferedSocket(&wire{})
+			_, err := s.ReadFrom(readerFunc(func([]byte) (int, error) {
+				assert.NoError(t, s.Close())
+				if fails {
+					return 0, errors.New("boom")
+				}
+				return 0, io.EOF
+			}))
+			if fails {
+				assertClosed(t, err)
+				require.EqualError(t, err, "bufsock: ReadFrom: use of closed network connection")
+			} else {
+				require.NoError(t, err, "all was copied")
+			}
+		}
+	})
+}
+
+func TestCloseEndsBlockedAndQueuedCalls(t *testing.T) {
+	bubble(t, func(t *testing.T, s *bufsock.BufferedSocket, _ string, call func(...bufsock.Option) error) {
+		errs := make(chan error)
+		for range 3 {
+			go func() { errs <- call(bufsock.WithTimeout(bufsock.NoTimeout)) }()
+		}
+		synctest.Wait()
+		d, err := elapsed(s.Close)
+		require.NoError(t, err)
+		for range 3 {
+			assertClosed(t, <-errs)
+		}
+		assert.Zero(t, d)
+		assert.Empty(t, s.RecvBuffer())
+		assert.Empty(t, s.SendBuffer())
+		assertClosed(t, call())
+	})
 }

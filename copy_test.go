@@ -2,11 +2,17 @@ package bufsock_test
 
 import (
 	"bytes"
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
+	"os"
+	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
+	"testing/iotest"
+	"testing/synctest"
 	"time"
 
 	"github.com/bufsock/bufsock"
@@ -252,4 +258,444 @@ func TestErrorsOfACopyAreThoseOfTheirSide(t *testing.T) {
 		_, err = s.RecvClose()
 		require.NoError(t, err)
 	})
+}
+
+// Copying in every combination, with bytes in both buffers, loses nothing.
+func TestCopy(t *testing.T) {
+	content := strings.Repeat("0123456789abcde\n", 50_000)
+	const lead = "a line\n"
+	sources := map[string]func(t *testing.T) io.Reader{
+		"from a socket": func(t *testing.T) io.Reader {
+			local, remote := tcpPair(t)
+			go func() {
+				io.WriteString(remote, lead+content)
+				remote.Close()
+			}()
+			s := bufsock.NewBufferedSocket(local)
+			line, err := s.RecvUntil(lf, bufsock.WithDelimiter())
+			require.NoError(t, err)
+			require.Equal(t, lead, string(line))
+			return s
+		},
+		"from a socket on a pipe": func(t *testing.T) io.Reader {
+			local, remote := pipePair(t)
+			go func() {
+				io.WriteString(remote, content)
+				remote.Close()
+			}()
+			return bufsock.NewBufferedSocket(local)
+		},
+		"from a bare connection": func(t *testing.T) io.Reader {
+			local, remote := tcpPair(t)
+			go func() {
+				io.WriteString(remote, content)
+				remote.Close()
+			}()
+			return local
+		},
+		"from a reader": func(*testing.T) io.Reader { return iotest.HalfReader(strings.NewReader(content)) },
+		"from a file": func(t *testing.T) io.Reader {
+			name := filepath.Join(t.TempDir(), "content")
+			require.NoError(t, os.WriteFile(name, []byte(content), 0o600))
+			f, err := os.Open(name)
+			require.NoError(t, err)
+			t.Cleanup(func() { f.Close() })
+			return f
+		},
+	}
+	type sink struct {
+		w    io.Writer
+		done func() string // what arrived
+	}
+	drain := func(t *testing.T, local, remote net.Conn) (done func() string) {
+		received := make(chan string)
+		go func() {
+			all, _ := io.ReadAll(remote)
+			received <- string(all)
+		}()
+		return func() string {
+			local.Close()
+			return <-received
+		}
+	}
+	sinks := map[string]func(t *testing.T) sink{
+		"to a socket": func(t *testing.T) sink {
+			local, remote := tcpPair(t)
+			s := bufsock.NewBufferedSocket(local)
+			require.NoError(t, s.Buffer([]byte("buffered ")))
+			done := drain(t, local, remote)
+			return sink{s, func() string { return strings.TrimPrefix(done(), "buffered ") }}
+		},
+		"to a socket on a pipe": func(t *testing.T) sink {
+			local, remote := pipePair(t)
+			return sink{bufsock.NewBufferedSocket(local), drain(t, local, remote)}
+		},
+		"to a bare connection": func(t *testing.T) sink {
+			local, remote := unixPair(t)
+			return sink{local, drain(t, local, remote)}
+		},
+		"to a writer": func(*testing.T) sink {
+			b := &bytes.Buffer{}
+			return sink{b, b.String}
+		},
+		"to a file": func(t *testing.T) sink {
+			f, err := os.Create(filepath.Join(t.TempDir(), "copy"))
+			require.NoError(t, err)
+			return sink{f, func() string {
+				f.Close()
+				all, _ := os.ReadFile(f.Name())
+				return string(all)
+			}}
+		},
+	}
+	for from, source := range sources {
+		for to, target := range sinks {
+			t.Run(from+" "+to, func(t *testing.T) {
+				r, w := source(t), target(t)
+				n, err := io.Copy(w.w, r)
+				require.NoError(t, err)
+				require.Equal(t, int64(len(content)), n)
+				require.True(t, content == w.done(), "not what was sent")
+			})
+		}
+	}
+}
+
+func TestEcho(t *testing.T) {
+	for _, transport := range transports {
+		t.Run(transport.name, func(t *testing.T) {
+			local, remote := transport.pair(t)
+			s := bufsock.NewBufferedSocket(local)
+			echoed := make(chan error, 1)
+			go func() {
+				_, err := io.Copy(s, s)
+				echoed <- err
+			}()
+			for range 3 {
+				_, err := io.WriteString(remote, "echo\n")
+				require.NoError(t, err)
+				got := make([]byte, 5)
+				_, err = io.ReadFull(remote, got)
+				require.NoError(t, err)
+				require.Equal(t, "echo\n", string(got))
+			}
+			require.NoError(t, s.Close())
+			require.ErrorIs(t, <-echoed, net.ErrClosed)
+		})
+	}
+}
+
+// Both directions of a proxy begin at the same moment, and end.
+func TestCopyBothWays(t *testing.T) {
+	for range 500 {
+		a, clientA := tcpPair(t)
+		b, clientB := tcpPair(t)
+		sa, sb := bufsock.NewBufferedSocket(a), bufsock.NewBufferedSocket(b)
+		var copies sync.WaitGroup
+		copies.Go(func() { io.Copy(sa, sb) })
+		copies.Go(func() { io.Copy(sb, sa) })
+		clientA.Close()
+		clientB.Close()
+		copies.Wait()
+		sa.Close()
+		sb.Close()
+	}
+}
+
+func TestWriteToKeepsWhatWasNotTaken(t *testing.T) {
+	boom := errors.New("boom")
+	for _, transport := range transports[:3] {
+		t.Run(transport.name, func(t *testing.T) {
+			local, remote := transport.pair(t)
+			go remote.Write([]byte("abcdef"))
+			s := bufsock.NewBufferedSocket(local)
+			n, err := s.WriteTo(&wire{limits: []int{2}, err: boom})
+			require.Equal(t, boom, err)
+			require.EqualValues(t, 2, n)
+			n, err = s.WriteTo(&wire{limits: []int{1}})
+			require.Equal(t, io.ErrShortWrite, err)
+			require.EqualValues(t, 1, n)
+			require.Equal(t, "def", string(s.RecvBuffer()))
+			require.Panics(t, func() { s.WriteTo(nil) })
+			require.Equal(t, "def", string(s.RecvBuffer()))
+		})
+	}
+}
+
+// Closing ends a copy that the kernel makes.
+func TestCloseEndsACopy(t *testing.T) {
+	sockets(t, func(t *testing.T, local, _ net.Conn) {
+		far, _ := tcpPair(t)
+		s := bufsock.NewBufferedSocket(local)
+		errs := make(chan error)
+		go func() { _, err := io.Copy(far, s); errs <- err }()
+		go func() { _, err := s.ReadFrom(far); errs <- err }()
+		time.AfterFunc(5*time.Millisecond, func() { s.Close(); far.Close() })
+		for range 2 {
+			require.ErrorIs(t, <-errs, net.ErrClosed)
+		}
+	})
+}
+
+// Package os looks for a descriptor in what it copies to and from, and must not
+// find a way past the buffers.
+func TestFilesDoNotPassTheBuffersBy(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "content")
+	require.NoError(t, os.WriteFile(name, []byte("FILE"), 0o600))
+	t.Run("sending", func(t *testing.T) {
+		local, remote := tcpPair(t)
+		s := bufsock.NewBufferedSocket(local)
+		require.NoError(t, s.Buffer([]byte("HEAD")))
+		f, err := os.Open(name)
+		require.NoError(t, err)
+		defer f.Close()
+		_, err = f.WriteTo(s)
+		require.NoError(t, err)
+		s.Close()
+		all, err := io.ReadAll(remote)
+		require.NoError(t, err)
+		require.Equal(t, "HEADFILE", string(all))
+	})
+	t.Run("receiving", func(t *testing.T) {
+		local, remote := tcpPair(t)
+		s := bufsock.NewBufferedSocket(local)
+		_, err := remote.Write([]byte("HEAD"))
+		require.NoError(t, err)
+		_, err = s.Peek(4)
+		require.NoError(t, err)
+		_, err = remote.Write([]byte("TAIL"))
+		require.NoError(t, err)
+		remote.Close()
+		f, err := os.OpenFile(name, os.O_WRONLY|os.O_TRUNC, 0)
+		require.NoError(t, err)
+		_, err = f.ReadFrom(s)
+		require.NoError(t, err)
+		f.Close()
+		all, err := os.ReadFile(name)
+		require.NoError(t, err)
+		require.Equal(t, "HEADTAIL", string(all))
+	})
+}
+
+// A copy to a writer that fails at once leaves the connection well, and what
+// came where it was.
+func TestCopyToABrokenConnection(t *testing.T) {
+	sockets(t, func(t *testing.T, local, remote net.Conn) {
+		closed, _ := unixPair(t)
+		to := bufsock.NewBufferedSocket(closed)
+		require.NoError(t, to.Close())
+		s := bufsock.NewBufferedSocket(local)
+		_, err := remote.Write([]byte("hello\n"))
+		require.NoError(t, err)
+		_, err = s.WriteTo(to)
+		require.ErrorIs(t, err, net.ErrClosed)
+		msg, err := s.RecvUntil(lf)
+		require.NoError(t, err)
+		require.Equal(t, "hello", string(msg))
+	})
+}
+
+// WriteTo holds the turn while it writes what was buffered before.
+func TestWriteToHoldsTheTurnWithABufferToo(t *testing.T) {
+	s := bufsock.NewBufferedSocket(segments("abc"))
+	_, err := s.Peek(3)
+	require.NoError(t, err)
+	n, err := s.WriteTo(writerFunc(func(p []byte) (int, error) {
+		_, err := s.Recv(1, bufsock.WithTimeout(bufsock.NonBlocking))
+		require.ErrorIs(t, err, bufsock.ErrWouldBlock)
+		return len(p), nil
+	}))
+	require.NoError(t, err)
+	require.EqualValues(t, 3, n)
+}
+
+// While WriteTo writes and ReadFrom reads, other calls of their side wait.
+func TestCopiesHoldTheTurn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := bufsock.NewBufferedSocket(segments("abc", "def"))
+		w := &bytes.Buffer{}
+		wrote := make(chan error)
+		go func() {
+			_, err := s.WriteTo(writerFunc(func(p []byte) (int, error) {
+				time.Sleep(time.Minute)
+				return w.Write(p)
+			}))
+			wrote <- err
+		}()
+		synctest.Wait()
+		d, err := elapsed(func() error { _, err := s.Recv(1, bufsock.WithTimeout(time.Second)); return err })
+		require.Equal(t, time.Second, d)
+		require.IsType(t, (*bufsock.TimeoutError)(nil), err)
+		require.NoError(t, <-wrote)
+		require.Equal(t, "abcdef", w.String())
+		_, err = s.Recv(1)
+		require.Equal(t, io.EOF, err, "the turn is free")
+	})
+	synctest.Test(t, func(t *testing.T) {
+		conn := &wire{}
+		s := bufsock.NewBufferedSocket(conn)
+		r := strings.NewReader("abc")
+		read := make(chan error)
+		go func() {
+			_, err := s.ReadFrom(readerFunc(func(p []byte) (int, error) {
+				time.Sleep(time.Minute)
+				return r.Read(p)
+			}))
+			read <- err
+		}()
+		synctest.Wait()
+		d, err := elapsed(func() error { _, err := s.Send([]byte("late"), bufsock.WithTimeout(time.Second)); return err })
+		require.Equal(t, time.Second, d)
+		require.IsType(t, (*bufsock.TimeoutError)(nil), err)
+		require.NoError(t, <-read)
+		require.Equal(t, []string{"abc"}, conn.writes)
+		require.NoError(t, s.Flush())
+		require.Equal(t, []string{"abc", "late"}, conn.writes, "the turn is free")
+	})
+}
+
+// What ReadFrom cannot send before it begins it does not take from the reader.
+// A send that fails in the queue while ReadFrom sends the buffer is sent, too,
+// before what is copied: what a try has begun of it must not be torn apart.
+func TestReadFromSendsWhatWasKeptInTheMeantime(t *testing.T) {
+	const size = 4 << 20 // more than the kernel takes
+	sockets(t, func(t *testing.T, local, remote net.Conn) {
+		require.NoError(t, local.(interface{ SetWriteBuffer(int) error }).SetWriteBuffer(64<<10))
+		require.NoError(t, remote.(interface{ SetReadBuffer(int) error }).SetReadBuffer(64<<10))
+		s := bufsock.NewBufferedSocket(local, bufsock.WithTimeout(time.Minute))
+		require.NoError(t, s.Buffer(bytes.Repeat([]byte("a"), size)))
+		copied := make(chan error)
+		go func() { _, err := s.ReadFrom(strings.NewReader("copied")); copied <- err }()
+		_, err := remote.Read(make([]byte, 1)) // it is under way
+		require.NoError(t, err)
+		_, err = s.Send(bytes.Repeat([]byte("b"), size), bufsock.WithTimeout(bufsock.NonBlocking))
+		require.ErrorIs(t, err, bufsock.ErrWouldBlock)
+		got := make([]byte, 2*size-1+len("copied"))
+		_, err = io.ReadFull(remote, got)
+		require.NoError(t, err)
+		require.NoError(t, <-copied)
+		require.Equal(t, "copied", string(got[2*size-1:]))
+		require.Equal(t, size-1, bytes.Count(got[:size-1], []byte("a")))
+		require.Equal(t, size, bytes.Count(got[size-1:2*size-1], []byte("b")))
+	})
+}
+
+func TestReadFromTakesNothingIfTheBufferCannotBeSent(t *testing.T) {
+	boom := errors.New("boom")
+	w := &wire{limits: []int{1}, err: boom}
+	s := bufsock.NewBufferedSocket(w)
+	require.NoError(t, s.Buffer([]byte("abc")))
+	r := strings.NewReader("taken")
+	n, err := s.ReadFrom(r)
+	require.Equal(t, boom, err)
+	require.Zero(t, n)
+	require.Equal(t, 5, r.Len())
+	require.Equal(t, "bc", string(s.SendBuffer()))
+	n, err = s.ReadFrom(r)
+	require.ErrorIs(t, err, bufsock.ErrBroken)
+	require.ErrorIs(t, err, boom)
+	require.Zero(t, n)
+	require.Equal(t, 5, r.Len())
+	require.Equal(t, []string{"a"}, w.writes)
+
+	// nor if the handshake cannot be done
+	_, config := tlsConfigs()
+	synctest.Test(t, func(t *testing.T) {
+		local, remote := net.Pipe() // nobody answers
+		s := bufsock.NewBufferedSocket(tls.Client(local, config))
+		require.NoError(t, s.SetWriteDeadline(time.Now().Add(time.Second)))
+		r := strings.NewReader("taken")
+		d, err := elapsed(func() error { _, err := s.ReadFrom(r); return err })
+		require.Equal(t, time.Second, d)
+		require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+		require.Equal(t, 5, r.Len())
+		s.Close()
+		remote.Close()
+	})
+}
+
+// Only where the kernel makes the copy may bytes be lost that the writer did
+// not take.
+func TestCopiesThatTheKernelDoesNotMakeLoseNothing(t *testing.T) {
+	const size = 8 << 20 // more than a kernel buffers
+	wrap := func(conn net.Conn) io.Writer { return bufsock.NewBufferedSocket(conn) }
+	bare := func(conn net.Conn) io.Writer { return conn }
+	tests := map[string]struct {
+		from, to func(testing.TB) (net.Conn, net.Conn)
+		writer   func(net.Conn) io.Writer
+	}{
+		"TCP to a socket on Unix":  {tcpPair, unixPair, wrap},
+		"Unix to a socket on Unix": {unixPair, unixPair, wrap},
+		"Unix to Unix":             {unixPair, unixPair, bare},
+		"TCP to a pipe":            {tcpPair, pipePair, bare},
+		"a pipe to TCP":            {pipePair, tcpPair, bare},
+	}
+	content := make([]byte, size)
+	for i := range content {
+		content[i] = byte(i % 251)
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			local, remote := tt.from(t)
+			to, far := tt.to(t)
+			go func() {
+				remote.Write(content)
+				remote.Close()
+			}()
+			s := bufsock.NewBufferedSocket(local)
+			w := tt.writer(to)
+			require.NoError(t, w.(net.Conn).SetWriteDeadline(time.Now().Add(50*time.Millisecond)))
+			n, err := io.Copy(w, s)
+			require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+			require.Less(t, n, int64(size))
+			rest, err := s.RecvClose(bufsock.WithMaxSize(bufsock.NoLimit), bufsock.WithTimeout(time.Minute))
+			require.NoError(t, err)
+			to.Close()
+			taken, err := io.ReadAll(far)
+			require.NoError(t, err)
+			require.EqualValues(t, n, len(taken))
+			require.True(t, bytes.Equal(content, append(taken, rest...)), "%d bytes taken, %d left", len(taken), len(rest))
+		})
+	}
+}
+
+// What a writer says that it took is believed within the bounds of reason.
+func TestWriteToAWriterThatMiscounts(t *testing.T) {
+	for _, tt := range []struct {
+		count int
+		want  int
+		err   error
+	}{
+		{-1, 0, io.ErrShortWrite},
+		{2, 2, io.ErrShortWrite},
+		{3, 3, nil},
+		{4, 3, io.ErrShortWrite},
+	} {
+		s := bufsock.NewBufferedSocket(segments("abc"))
+		n, err := s.WriteTo(writerFunc(func([]byte) (int, error) { return tt.count, nil }))
+		require.Equal(t, tt.err, err, "%d", tt.count)
+		require.EqualValues(t, tt.want, n)
+		require.Equal(t, "abc"[tt.want:], string(s.RecvBuffer()))
+	}
+}
+
+// What WriteTo and ReadFrom return counts all that was copied, also before an
+// error of the connection.
+func TestCopiesThatFailCountWhatWasCopied(t *testing.T) {
+	boom := errors.New("boom")
+	s := bufsock.NewBufferedSocket(&wire{reads: []read{{"abc", nil}, {"de", boom}}})
+	b := &bytes.Buffer{}
+	n, err := s.WriteTo(b)
+	require.Equal(t, boom, err)
+	require.EqualValues(t, 5, n)
+	require.Equal(t, "abcde", b.String())
+
+	w := &wire{limits: []int{3, 1}, err: boom}
+	s = bufsock.NewBufferedSocket(w)
+	n, err = s.ReadFrom(struct{ io.Reader }{strings.NewReader("abc")})
+	require.NoError(t, err)
+	require.EqualValues(t, 3, n)
+	n, err = s.ReadFrom(struct{ io.Reader }{strings.NewReader("abc")})
+	require.Equal(t, boom, err)
+	require.EqualValues(t, 1, n)
 }

@@ -8,12 +8,15 @@ import (
 	"io"
 	"net"
 	"os"
+	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/bufsock/bufsock"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
@@ -352,6 +355,450 @@ func TestUnsent(t *testing.T) {
 		require.Equal(t, 4, s.Unsent())
 		s.Close()
 		require.Zero(t, s.Unsent())
+		remote.Close()
+	})
+}
+
+func TestSending(t *testing.T) {
+	type step = func(s *bufsock.BufferedSocket) (int, error)
+	send := func(data string) step {
+		return func(s *bufsock.BufferedSocket) (int, error) { return s.Send([]byte(data)) }
+	}
+	buffers := func(data ...string) step {
+		return func(s *bufsock.BufferedSocket) (int, error) {
+			var bufs [][]byte
+			for _, d := range data {
+				bufs = append(bufs, []byte(d))
+			}
+			n, err := s.SendBuffers(bufs)
+			for i, d := range data {
+				assert.Equal(t, d, string(bufs[i]), "bufs is left as it was")
+			}
+			return n, err
+		}
+	}
+	write := func(data string) step {
+		return func(s *bufsock.BufferedSocket) (int, error) { return s.Write([]byte(data)) }
+	}
+	buffer := func(data string) step {
+		return func(s *bufsock.BufferedSocket) (int, error) { return 0, s.Buffer([]byte(data)) }
+	}
+	flush := func(s *bufsock.BufferedSocket) (int, error) { return 0, s.Flush() }
+	reset := &net.OpError{Op: "write", Net: "tcp", Err: errors.New("reset")}
+	long := strings.Repeat("x", 100_000)
+
+	tests := map[string]struct {
+		limits []int
+		cause  error
+		before []step
+		step   step
+		n      int
+		err    error
+		writes []string
+		unsent string
+	}{
+		"Send":                                    {nil, nil, nil, send("abc"), 3, nil, []string{"abc"}, ""},
+		"Send of nothing":                         {nil, nil, nil, send(""), 0, nil, nil, ""},
+		"Buffer sends nothing":                    {nil, nil, nil, buffer("abc"), 0, nil, nil, "abc"},
+		"Send counts the buffer, in one write":    {nil, nil, []step{buffer("ab")}, send("cde"), 5, nil, []string{"abcde"}, ""},
+		"Flush":                                   {nil, nil, []step{buffer("ab"), buffer("cd")}, flush, 0, nil, []string{"abcd"}, ""},
+		"Flush of nothing":                        {nil, nil, nil, flush, 0, nil, nil, ""},
+		"SendBuffers, in one write":               {nil, nil, []step{buffer("ab")}, buffers("c", "", "de"), 5, nil, []string{"abcde"}, ""},
+		"a large Send is not copied":              {nil, nil, []step{buffer("ab")}, send(long), 100_002, nil, []string{"ab", long}, ""},
+		"Write counts p alone":                    {nil, nil, []step{buffer("ab")}, write("cde"), 3, nil, []string{"abcde"}, ""},
+		"a failed Send keeps the rest":            {[]int{4}, reset, []step{buffer("ab")}, send("cde"), 4, reset, []string{"abcd"}, "e"},
+		"a failed Send that sent nothing":         {[]int{0}, reset, []step{buffer("ab")}, send("cde"), 0, reset, []string{""}, "abcde"},
+		"a failed large Send keeps the rest":      {[]int{2, 99_999}, reset, []step{buffer("ab")}, send(long), 100_001, reset, []string{"ab", long[1:]}, "x"},
+		"a failed large Send cut in the buffer":   {[]int{1}, reset, []step{buffer("ab")}, send(long), 1, reset, []string{"a"}, "b" + long},
+		"a failed SendBuffers keeps the rest":     {[]int{4}, reset, nil, buffers("ab", "cd", "ef"), 4, reset, []string{"abcd"}, "ef"},
+		"a failed Flush keeps the rest":           {[]int{1}, reset, []step{buffer("ab")}, flush, 0, reset, []string{"a"}, "b"},
+		"Flush goes on after a short write":       {[]int{1}, nil, []step{buffer("ab"), flush}, flush, 0, nil, []string{"a", "b"}, ""},
+		"nothing goes on after an error":          {[]int{1}, reset, []step{buffer("ab"), flush}, flush, 0, bufsock.ErrBroken, []string{"a"}, "b"},
+		"a failed Write keeps nothing of p":       {[]int{3}, reset, []step{buffer("ab")}, write("cde"), 1, reset, []string{"abc"}, ""},
+		"a failed Write cut in the buffer":        {[]int{1}, reset, []step{buffer("ab")}, write("cde"), 0, reset, []string{"a"}, "b"},
+		"a short write without an error":          {[]int{2}, nil, nil, send("abc"), 2, io.ErrShortWrite, []string{"ab"}, "c"},
+		"a short write without an error in Write": {[]int{2}, nil, nil, write("abc"), 2, io.ErrShortWrite, []string{"ab"}, ""},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			w := &wire{limits: tt.limits, err: tt.cause}
+			s := bufsock.NewBufferedSocket(w)
+			for _, step := range tt.before {
+				step(s)
+			}
+			n, err := tt.step(s)
+			assertErrorIs(t, err, tt.err)
+			assert.Equal(t, tt.n, n)
+			assert.Equal(t, tt.writes, w.writes)
+			assert.Equal(t, tt.unsent, string(s.SendBuffer()))
+		})
+	}
+}
+
+func TestBufferCopies(t *testing.T) {
+	w := &wire{}
+	s := bufsock.NewBufferedSocket(w)
+	data := []byte("abc")
+	require.NoError(t, s.Buffer(data))
+	copy(data, "xxx")
+	require.NoError(t, s.Flush())
+	require.Equal(t, []string{"abc"}, w.writes)
+}
+
+// Up to 64 KiB are copied to be sent in one write where there is no vectored
+// one, and not a byte more.
+func TestHowMuchIsCopiedToBeSentAtOnce(t *testing.T) {
+	const limit = 64 << 10
+	for size, writes := range map[int]int{limit - 5: 1, limit - 4: 2} {
+		w := &wire{}
+		s := bufsock.NewBufferedSocket(w)
+		require.NoError(t, s.Buffer([]byte("12345")))
+		n, err := s.Send(make([]byte, size))
+		require.NoError(t, err)
+		require.Equal(t, 5+size, n)
+		require.Len(t, w.writes, writes)
+		require.Empty(t, s.SendBuffer())
+	}
+}
+
+// Sends that fail while they wait for their turn: their bytes come behind those
+// of the send under way, whole and in order, also when that fails, too.
+func TestSendsThatFailInTheQueueKeepTheirPlace(t *testing.T) {
+	long := strings.Repeat("x", 32<<20)
+	for _, transport := range transports[:3] {
+		t.Run(transport.name, func(t *testing.T) {
+			local, remote := transport.pair(t)
+			s := bufsock.NewBufferedSocket(local)
+			require.NoError(t, s.Buffer([]byte("first ")))
+			ctx, cancel := context.WithCancel(t.Context())
+			sent := make(chan int)
+			go func() {
+				n, err := s.Send([]byte(long), bufsock.WithContext(ctx), bufsock.WithTimeout(time.Minute))
+				assert.ErrorIs(t, err, context.Canceled)
+				sent <- n
+			}()
+			_, err := io.ReadFull(remote, make([]byte, 1)) // it is under way
+			require.NoError(t, err)
+			given := "first " + long
+			for _, data := range []string{" second", strings.Repeat("y", 100_000), " third"} {
+				n, err := s.Send([]byte(data), bufsock.WithTimeout(time.Microsecond))
+				require.IsType(t, (*bufsock.TimeoutError)(nil), err)
+				require.Zero(t, n)
+				given += data
+			}
+			cancel()
+			n := <-sent
+			require.Equal(t, len(given)-n, len(s.SendBuffer()))
+			received := make(chan []byte)
+			go func() {
+				all, _ := io.ReadAll(remote)
+				received <- all
+			}()
+			require.NoError(t, s.Flush(bufsock.WithTimeout(time.Minute)))
+			s.Close()
+			require.True(t, given[1:] == string(<-received), "order or bytes are wrong")
+		})
+	}
+}
+
+// Nothing is no reason to ask a connection, which might wait.
+func TestWritingNothingDoesNotWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		local, remote := net.Pipe()
+		s := bufsock.NewBufferedSocket(local)
+		n, err := s.Write(nil)
+		require.NoError(t, err)
+		require.Zero(t, n)
+		n, err = s.SendBuffers([][]byte{nil, {}})
+		require.NoError(t, err)
+		require.Zero(t, n)
+		s.Close()
+		remote.Close()
+	})
+}
+
+// A send counts its own bytes and those before it, not those of a send that
+// failed behind it, which a try may take along.
+func TestSendsDoNotCountWhatIsBehindThem(t *testing.T) {
+	sockets(t, func(t *testing.T, local, remote net.Conn) {
+		s := bufsock.NewBufferedSocket(local, bufsock.WithTimeout(time.Minute))
+		var err error
+		for err == nil {
+			_, err = s.Send(make([]byte, 10_000), bufsock.WithTimeout(bufsock.NonBlocking))
+		}
+		require.ErrorIs(t, err, bufsock.ErrWouldBlock)
+		before := len(s.SendBuffer())
+		sent := make(chan int)
+		go func() { n, _ := s.Send(make([]byte, 1000)); sent <- n }()
+		for len(s.SendBuffer()) == before {
+			runtime.Gosched()
+		}
+		_, err = s.Send(make([]byte, 1000), bufsock.WithTimeout(bufsock.NonBlocking))
+		require.ErrorIs(t, err, bufsock.ErrWouldBlock)
+		go io.Copy(io.Discard, remote)
+		require.Equal(t, before+1000, <-sent)
+	})
+}
+
+// A handshake that panics leaves the bytes of its send in the buffer, however
+// many.
+func TestSendsThatPanicKeepTheirBytes(t *testing.T) {
+	for _, size := range []int{10, 1 << 20} {
+		s := bufsock.NewBufferedSocket(shaker{segments(), func(context.Context) error { panic("handshake") }})
+		require.NoError(t, s.Buffer([]byte("buffered ")))
+		require.PanicsWithValue(t, "handshake", func() { s.Send(make([]byte, size)) })
+		require.Equal(t, "buffered "+string(make([]byte, size)), string(s.SendBuffer()))
+	}
+	// Of a panic in the middle, what has been sent is known.
+	writes := 0
+	s := bufsock.NewBufferedSocket(counting{count: func(p []byte) (int, error) {
+		if writes++; writes == 2 {
+			panic("write")
+		}
+		return len(p), nil
+	}})
+	require.NoError(t, s.Buffer([]byte("buffered ")))
+	large := bytes.Repeat([]byte("x"), 100_000)
+	require.PanicsWithValue(t, "write", func() { s.Send(large) })
+	require.True(t, string(large) == string(s.SendBuffer()))
+}
+
+// A vectored write that was not made for a deadline in the past.
+func TestVectoredWritesPastADeadlineSendNothing(t *testing.T) {
+	sockets(t, func(t *testing.T, local, remote net.Conn) {
+		s := bufsock.NewBufferedSocket(local)
+		large := bytes.Repeat([]byte("x"), 50_000)
+		require.NoError(t, s.Buffer([]byte("head ")))
+		require.NoError(t, s.SetWriteDeadline(time.Unix(1, 0)))
+		n, err := s.Write(large)
+		require.Zero(t, n)
+		require.IsType(t, (*bufsock.TimeoutError)(nil), err)
+		require.Equal(t, "head ", string(s.SendBuffer()), "Write keeps nothing of p")
+		n, err = s.SendBuffers([][]byte{large, []byte(" tail")})
+		require.Zero(t, n)
+		require.IsType(t, (*bufsock.TimeoutError)(nil), err)
+		want := "head " + string(large) + " tail"
+		require.True(t, want == string(s.SendBuffer()), "%d bytes kept", len(s.SendBuffer()))
+		received := make(chan string)
+		go func() { all, _ := io.ReadAll(remote); received <- string(all) }()
+		require.NoError(t, s.SetWriteDeadline(time.Time{}))
+		require.NoError(t, s.Flush())
+		s.Close()
+		require.True(t, want == <-received)
+	})
+}
+
+// What a failed Send says it has sent is what the peer receives.
+func TestFailedSendsCountWhatWasSent(t *testing.T) {
+	large := make([]byte, 16<<20)
+	fails := map[string]struct {
+		fail func(s *bufsock.BufferedSocket, local net.Conn)
+		err  error
+	}{
+		"Close":                   {func(s *bufsock.BufferedSocket, _ net.Conn) { s.Close() }, net.ErrClosed},
+		"a deadline":              {func(s *bufsock.BufferedSocket, _ net.Conn) { s.SetWriteDeadline(time.Unix(1, 0)) }, os.ErrDeadlineExceeded},
+		"closed below the socket": {func(_ *bufsock.BufferedSocket, local net.Conn) { local.Close() }, net.ErrClosed},
+	}
+	sends := map[string]func(s *bufsock.BufferedSocket) (int, error){
+		"Send": func(s *bufsock.BufferedSocket) (int, error) {
+			return s.Send(large, bufsock.WithTimeout(bufsock.NoTimeout))
+		},
+		"SendBuffers": func(s *bufsock.BufferedSocket) (int, error) {
+			return s.SendBuffers([][]byte{large[:10], large[10:]}, bufsock.WithTimeout(bufsock.NoTimeout))
+		},
+		"Flush": func(s *bufsock.BufferedSocket) (int, error) {
+			s.Buffer(large)
+			return -1, s.Flush(bufsock.WithTimeout(bufsock.NoTimeout))
+		},
+		"Send of a little more than is buffered": func(s *bufsock.BufferedSocket) (int, error) {
+			s.Buffer(large[1:])
+			return s.Send(large[:1], bufsock.WithTimeout(bufsock.NoTimeout))
+		},
+		"Write": func(s *bufsock.BufferedSocket) (int, error) { return s.Write(large) },
+	}
+	for why, tt := range fails {
+		for how, send := range sends {
+			t.Run(how+" ended by "+why, func(t *testing.T) {
+				sockets(t, func(t *testing.T, local, remote net.Conn) {
+					s := bufsock.NewBufferedSocket(local)
+					type result struct {
+						n   int
+						err error
+					}
+					done := make(chan result)
+					go func() { n, err := send(s); done <- result{n, err} }()
+					_, err := io.ReadFull(remote, make([]byte, 1)) // it is under way
+					require.NoError(t, err)
+					tt.fail(s, local)
+					r := <-done
+					require.ErrorIs(t, r.err, tt.err)
+					unsent := len(s.SendBuffer())
+					s.Close()
+					rest, err := io.ReadAll(remote)
+					require.NoError(t, err)
+					if r.n >= 0 {
+						require.Equal(t, 1+len(rest), r.n)
+					}
+					if why != "Close" && how != "Write" {
+						require.Equal(t, len(large)-1-len(rest), unsent)
+					} else {
+						require.Zero(t, unsent)
+					}
+				})
+			})
+		}
+	}
+}
+
+// Sends that fail at once have sent nothing. The first returns the error of the
+// connection and keeps its bytes; from then on they keep nothing.
+func TestSendsOnABrokenConnectionCountNothing(t *testing.T) {
+	sends := map[string]struct {
+		send func(s *bufsock.BufferedSocket, p []byte) (int, error)
+		kept int // of p
+		more int
+	}{
+		"Send": {func(s *bufsock.BufferedSocket, p []byte) (int, error) { return s.Send(p) }, 1, 0},
+		"SendBuffers": {func(s *bufsock.BufferedSocket, p []byte) (int, error) {
+			return s.SendBuffers([][]byte{p, {1}})
+		}, 1, 1},
+		"Write": {func(s *bufsock.BufferedSocket, p []byte) (int, error) { return s.Write(p) }, 0, 0},
+	}
+	for name, tt := range sends {
+		for _, size := range []int{3, 100_000} {
+			t.Run(fmt.Sprintf("%s of %d", name, size), func(t *testing.T) {
+				sockets(t, func(t *testing.T, local, remote net.Conn) {
+					s := bufsock.NewBufferedSocket(local)
+					require.NoError(t, s.CloseWrite())
+					n, err := tt.send(s, make([]byte, size))
+					require.IsType(t, (*net.OpError)(nil), err)
+					require.Zero(t, n)
+					kept := tt.kept*size + tt.more
+					require.Len(t, s.SendBuffer(), kept)
+					for name, tt := range sends {
+						n, err := tt.send(s, make([]byte, size))
+						require.ErrorIs(t, err, bufsock.ErrBroken, name)
+						require.Zero(t, n)
+						require.Len(t, s.SendBuffer(), kept, name)
+					}
+				})
+			})
+		}
+	}
+	sockets(t, func(t *testing.T, local, remote net.Conn) {
+		s := bufsock.NewBufferedSocket(local)
+		require.NoError(t, s.SetWriteDeadline(time.Unix(1, 0)))
+		for _, timeout := range []time.Duration{bufsock.NonBlocking, bufsock.NoTimeout, time.Hour} {
+			for _, size := range []int{3, 100_000} {
+				n, err := s.Send(make([]byte, size), bufsock.WithTimeout(timeout))
+				require.IsType(t, (*bufsock.TimeoutError)(nil), err)
+				require.Zero(t, n)
+			}
+		}
+		require.Len(t, s.SendBuffer(), 3*(3+100_000))
+	})
+}
+
+// A send that fails while it waits for its turn may find room in the buffer of
+// the one under way, whose bytes come before its own all the same.
+func TestSendsThatFailInTheQueueStayBehindTheOneUnderWay(t *testing.T) {
+	head, large := strings.Repeat("h", 200_000), strings.Repeat("x", 70_000)
+	for _, taken := range []int{1, len(head) - 1, len(head), len(head) + 1, len(head) + len(large) - 1} {
+		synctest.Test(t, func(t *testing.T) {
+			local, remote := net.Pipe()
+			s := bufsock.NewBufferedSocket(local)
+			require.NoError(t, s.Buffer([]byte(head)))
+			ctx, cancel := context.WithCancel(t.Context())
+			sent := make(chan int)
+			go func() {
+				n, err := s.Send([]byte(large), bufsock.WithContext(ctx))
+				assert.ErrorIs(t, err, context.Canceled)
+				sent <- n
+			}()
+			_, err := io.ReadFull(remote, make([]byte, taken))
+			require.NoError(t, err)
+			for _, data := range [][]string{{"second "}, {"third ", "", "piece"}} {
+				var bufs [][]byte
+				for _, d := range data {
+					bufs = append(bufs, []byte(d))
+				}
+				n, err := s.SendBuffers(bufs, bufsock.WithTimeout(bufsock.NonBlocking))
+				require.ErrorIs(t, err, bufsock.ErrWouldBlock)
+				require.Zero(t, n)
+			}
+			require.ErrorIs(t, bufsock.NewNetstringSocket(s).WriteNetstring([]byte("last"), bufsock.WithTimeout(bufsock.NonBlocking)), bufsock.ErrWouldBlock)
+			cancel()
+			require.Equal(t, taken, <-sent)
+			require.True(t, (head + large + "second third piece4:last,")[taken:] == string(s.SendBuffer()), "%d taken", taken)
+			s.Close()
+			remote.Close()
+		})
+	}
+}
+
+// A peer that drains slowly is the same for sends: one deadline for the whole.
+func TestTimeoutCoversPartialWrites(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		local, remote := net.Pipe()
+		s := bufsock.NewBufferedSocket(local)
+		var reading sync.WaitGroup
+		reading.Go(func() {
+			for {
+				if _, err := remote.Read(make([]byte, 1)); err != nil {
+					return
+				}
+				time.Sleep(100 * time.Millisecond)
+			}
+		})
+		var n int
+		d, err := elapsed(func() (err error) {
+			n, err = s.Send(make([]byte, 100), bufsock.WithTimeout(time.Second+50*time.Millisecond))
+			return err
+		})
+		require.Equal(t, 1050*time.Millisecond, d)
+		require.Equal(t, 11, n)
+		e, ok := err.(*bufsock.TimeoutError)
+		require.True(t, ok)
+		require.Equal(t, 89, e.Buffered)
+		require.Len(t, s.SendBuffer(), 89)
+		require.NoError(t, s.Flush())
+		require.Empty(t, s.SendBuffer())
+		s.Close()
+		reading.Wait()
+	})
+}
+
+// A Buffer that had to wait for its turn adds its data behind what was sent.
+func TestBufferWaitsForItsTurn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		local, remote := net.Pipe()
+		s := bufsock.NewBufferedSocket(local, bufsock.WithTimeout(time.Second))
+		sent := make(chan error)
+		go func() { _, err := s.Send([]byte("first"), bufsock.WithTimeout(time.Hour)); sent <- err }()
+		synctest.Wait()
+		d, err := elapsed(func() error { return s.Buffer([]byte("late")) })
+		require.Equal(t, time.Second, d)
+		require.IsType(t, (*bufsock.TimeoutError)(nil), err)
+		require.EqualError(t, err, "bufsock: Buffer: timed out after 1s (5 bytes buffered)")
+		require.Equal(t, "first", string(s.SendBuffer()), "nothing was added")
+
+		added := make(chan error)
+		go func() { added <- s.Buffer([]byte("second")) }()
+		synctest.Wait()
+		_, err = io.ReadFull(remote, make([]byte, 5))
+		require.NoError(t, err)
+		require.NoError(t, <-sent)
+		require.NoError(t, <-added)
+		require.Equal(t, "second", string(s.SendBuffer()))
+		require.NoError(t, s.Buffer([]byte("!")), "the turn is free")
+
+		go s.Flush(bufsock.WithTimeout(time.Hour))
+		synctest.Wait()
+		go func() { added <- s.Buffer([]byte("third")) }()
+		synctest.Wait()
+		require.NoError(t, s.Close())
+		assertClosed(t, <-added)
+		require.Empty(t, s.SendBuffer())
 		remote.Close()
 	})
 }

@@ -8,11 +8,13 @@ import (
 	"io"
 	"net"
 	"os"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/bufsock/bufsock"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
@@ -148,4 +150,249 @@ func TestTokensKeepTheirOptions(t *testing.T) {
 		require.Equal(t, "a", string(token))
 		break
 	}
+}
+
+func TestRecvSplit(t *testing.T) {
+	// uncomment skips lines that begin with '#', an advance without a token.
+	uncomment := func(data []byte, atEOF bool) (int, []byte, error) {
+		advance, token, err := bufio.ScanLines(data, atEOF)
+		if len(token) > 0 && token[0] == '#' {
+			return advance, nil, err
+		}
+		return advance, token, err
+	}
+	fixed := func(advance int, token []byte, err error) bufio.SplitFunc {
+		return func([]byte, bool) (int, []byte, error) { return advance, token, err }
+	}
+	boom := errors.New("boom")
+	tests := map[string]struct {
+		wire  []string
+		split bufio.SplitFunc
+		limit int
+		want  string
+		left  string
+		err   error
+	}{
+		"a token":                             {[]string{"ab\ncd"}, bufio.ScanLines, 100, "ab", "cd", nil},
+		"an empty token":                      {[]string{"\ncd"}, bufio.ScanLines, 100, "", "cd", nil},
+		"a token in two segments":             {[]string{"a", "b\ncd"}, bufio.ScanLines, 100, "ab", "cd", nil},
+		"what it skips goes with the token":   {[]string{"#1\n#2\n", "ab\ncd"}, uncomment, 100, "ab", "cd", nil},
+		"what it skips stays without a token": {[]string{"#1\nab"}, func(d []byte, _ bool) (int, []byte, error) { return uncomment(d, false) }, 100, "", "#1\nab", io.ErrUnexpectedEOF},
+		"the last token sees the end":         {[]string{"ab"}, bufio.ScanLines, 100, "ab", "", nil},
+		"nothing but what it skips":           {[]string{"  "}, bufio.ScanWords, 100, "", "  ", io.EOF},
+		"no stream":                           {nil, bufio.ScanLines, 100, "", "", io.EOF},
+		"exactly max size":                    {[]string{"abc\nd"}, bufio.ScanLines, 4, "abc", "d", nil},
+		"one more":                            {[]string{"abcd\n"}, bufio.ScanLines, 4, "", "abcd\n", errTooLong},
+		"max size before the end":             {[]string{"abcd"}, bufio.ScanLines, 4, "", "abcd", errTooLong},
+		"what it skips counts":                {[]string{"#12\na\n"}, uncomment, 5, "", "#12\na\n", errTooLong},
+		"max size zero":                       {[]string{"a"}, bufio.ScanBytes, 0, "", "a", errTooLong},
+		"its error":                           {[]string{"ab"}, fixed(1, nil, boom), 100, "", "ab", boom},
+		"its final token":                     {[]string{"ab"}, fixed(1, []byte("t"), bufio.ErrFinalToken), 100, "t", "b", nil},
+		"its end without a token":             {[]string{"ab"}, fixed(1, nil, bufio.ErrFinalToken), 100, "", "ab", bufio.ErrFinalToken},
+		"an advance below zero":               {[]string{"ab"}, fixed(-1, []byte("x"), nil), 100, "", "ab", bufio.ErrNegativeAdvance},
+		"an advance behind the data":          {[]string{"ab"}, fixed(3, []byte("x"), nil), 100, "", "ab", bufio.ErrAdvanceTooFar},
+		"a token that is not in the data":     {[]string{"ab"}, fixed(1, []byte("elsewhere"), nil), 100, "elsewhere", "b", nil},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			s := bufsock.NewBufferedSocket(segments(tt.wire...))
+			msg, err := s.RecvSplit(tt.split, bufsock.WithMaxSize(tt.limit))
+			assertErrorIs(t, err, tt.err)
+			assert.Equal(t, tt.want, string(msg))
+			assert.Equal(t, tt.left, string(s.RecvBuffer()))
+		})
+	}
+}
+
+// What split has skipped is not shown to it again in the same call.
+func TestRecvSplitDoesNotLookBack(t *testing.T) {
+	for _, wire := range [][]string{{"MAGCline\n"}, {"MAGC", "line\n"}} {
+		magic := false
+		s := bufsock.NewBufferedSocket(segments(wire...))
+		msg, err := s.RecvSplit(func(data []byte, atEOF bool) (int, []byte, error) {
+			if !magic {
+				magic = true
+				return 4, nil, nil
+			}
+			return bufio.ScanLines(data, atEOF)
+		})
+		require.NoError(t, err)
+		require.Equal(t, "line", string(msg))
+	}
+}
+
+func TestRecvSplitPanic(t *testing.T) {
+	s := bufsock.NewBufferedSocket(segments("ab\n", "cd\n"))
+	require.PanicsWithValue(t, "boom", func() {
+		s.RecvSplit(func([]byte, bool) (int, []byte, error) { panic("boom") })
+	})
+	msg, err := s.RecvUntil([]byte("\n"))
+	require.NoError(t, err, "the turn is free")
+	require.Equal(t, "ab", string(msg), "nothing is lost")
+}
+
+func TestRecvSplitSeesTheEndOnlyAtTheEnd(t *testing.T) {
+	local, remote := pipePair(t)
+	go remote.Write([]byte("abc"))
+	s := bufsock.NewBufferedSocket(local)
+	for range 2 {
+		_, err := s.RecvSplit(func(data []byte, atEOF bool) (int, []byte, error) {
+			assert.False(t, atEOF)
+			return 0, nil, nil
+		}, bufsock.WithTimeout(5*time.Millisecond))
+		require.IsType(t, (*bufsock.TimeoutError)(nil), err)
+	}
+	require.Equal(t, "abc", string(s.RecvBuffer()))
+}
+
+// commas is the bufio.SplitFunc of the examples of bufio: the last field comes
+// with ErrFinalToken, also if it is empty, and advances over nothing.
+func commas(data []byte, atEOF bool) (int, []byte, error) {
+	if i := bytes.IndexByte(data, ','); i >= 0 {
+		return i + 1, data[:i], nil
+	}
+	if !atEOF {
+		return 0, nil, nil
+	}
+	return 0, data, bufio.ErrFinalToken
+}
+
+// dashes is commas that first skips dashes.
+func dashes(data []byte, atEOF bool) (int, []byte, error) {
+	if n := len(data) - len(bytes.TrimLeft(data, "-")); n > 0 {
+		return n, nil, nil
+	}
+	return commas(data, atEOF)
+}
+
+// whole gives all that is left as a token, also if that is nothing.
+func whole(data []byte, atEOF bool) (int, []byte, error) {
+	if !atEOF {
+		return 0, nil, nil
+	}
+	return len(data), data, nil
+}
+
+func TestRecvSplitEndsWithTheFinalToken(t *testing.T) {
+	for name, tt := range map[string]struct {
+		stream string
+		split  bufio.SplitFunc
+		want   []string
+	}{
+		"a final token":            {"1,2,3", commas, []string{"1", "2", "3"}},
+		"an empty final token":     {"1,2,", commas, []string{"1", "2", ""}},
+		"nothing but a final one":  {"", commas, []string{""}},
+		"a token of no bytes":      {"", whole, []string{""}},
+		"the rest, and then none":  {"123", whole, []string{"123", ""}},
+		"what bufio ends with, no": {"1 2", bufio.ScanWords, []string{"1", "2"}},
+		"behind what was skipped":  {"1,-2,--3", dashes, []string{"1", "2", "3"}},
+	} {
+		for _, w := range []*wire{segments(tt.stream), segments(strings.Split(tt.stream, "")...)} {
+			s := bufsock.NewBufferedSocket(w)
+			for _, want := range tt.want {
+				msg, err := s.RecvSplit(tt.split)
+				require.NoError(t, err, name)
+				require.NotNil(t, msg, name)
+				require.Equal(t, want, string(msg), name)
+			}
+			for range 2 {
+				dst := []byte("dst")
+				msg, err := s.RecvSplit(tt.split, bufsock.AppendTo(dst))
+				require.IsType(t, (*bufsock.ConnectionClosedError)(nil), err, name)
+				require.ErrorIs(t, err, io.EOF, name)
+				require.EqualError(t, err, "bufsock: RecvSplit: connection closed by peer before a token (0 bytes buffered)")
+				require.Equal(t, dst, msg, name)
+			}
+			require.NoError(t, s.Upgrade(func(net.Conn) (net.Conn, error) { return segments("4"), nil }))
+			msg, err := s.RecvSplit(commas)
+			require.NoError(t, err, "another connection has tokens of its own")
+			require.Equal(t, "4", string(msg))
+			require.NoError(t, s.Close())
+			_, err = s.RecvSplit(commas)
+			assertClosed(t, err)
+		}
+	}
+}
+
+// At the end of the stream a split function may fail, and may close the socket.
+func TestRecvSplitThatFailsAtTheEnd(t *testing.T) {
+	boom := errors.New("boom")
+	for _, dst := range [][]byte{nil, []byte("dst")} {
+		s := bufsock.NewBufferedSocket(segments("a"))
+		msg, err := s.RecvSplit(func(_ []byte, atEOF bool) (int, []byte, error) {
+			if atEOF {
+				return 0, nil, boom
+			}
+			return 0, nil, nil
+		}, bufsock.AppendTo(dst))
+		require.Equal(t, boom, err)
+		require.Equal(t, dst, msg)
+		msg, err = s.RecvSplit(func([]byte, bool) (int, []byte, error) {
+			require.NoError(t, s.Close())
+			return 0, nil, nil
+		}, bufsock.AppendTo(dst))
+		assertClosed(t, err)
+		require.Equal(t, dst, msg)
+	}
+}
+
+// Only at the end of the stream is a final token the last.
+func TestFinalTokenBeforeTheEnd(t *testing.T) {
+	s := bufsock.NewBufferedSocket(segments("a,b,"))
+	for _, want := range []string{"a", "b"} {
+		msg, err := s.RecvSplit(func(data []byte, _ bool) (int, []byte, error) {
+			return 2, data[:1], bufio.ErrFinalToken
+		})
+		require.NoError(t, err)
+		require.Equal(t, want, string(msg))
+	}
+}
+
+// A split function must not advance out of what it was shown, also behind what
+// it has skipped.
+func TestRecvSplitAdvancesWithinItsData(t *testing.T) {
+	for advance, want := range map[int]error{-1: bufio.ErrNegativeAdvance, 3: bufio.ErrAdvanceTooFar} {
+		s := bufsock.NewBufferedSocket(segments("  ab"))
+		msg, err := s.RecvSplit(func(data []byte, _ bool) (int, []byte, error) {
+			if data[0] == ' ' {
+				return 1, nil, nil
+			}
+			return advance, data, nil
+		}, bufsock.AppendTo([]byte("dst")))
+		require.ErrorIs(t, err, want)
+		require.Equal(t, "dst", string(msg))
+		require.Equal(t, "  ab", string(s.RecvBuffer()))
+	}
+}
+
+// A split function may append to what it is shown, as it may in a Scanner.
+func TestRecvSplitCannotWriteToTheBuffer(t *testing.T) {
+	s := bufsock.NewBufferedSocket(segments("abcdEFGH"))
+	_, err := s.RecvSplit(func(data []byte, _ bool) (int, []byte, error) {
+		return 0, nil, errors.New(string(append(data, 'X')))
+	}, bufsock.WithMaxSize(4))
+	require.EqualError(t, err, "abcdX")
+	require.Equal(t, "abcdEFGH", string(s.RecvBuffer()))
+}
+
+// The time that a split function takes counts, from its first call on.
+func TestTimeoutCoversTheSplitFunction(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		local, remote := net.Pipe()
+		defer remote.Close()
+		s := bufsock.NewBufferedSocket(local)
+		go remote.Write([]byte("a"))
+		_, err := s.Peek(1)
+		require.NoError(t, err)
+		d, err := elapsed(func() error {
+			_, err := s.RecvSplit(func([]byte, bool) (int, []byte, error) {
+				time.Sleep(300 * time.Millisecond)
+				return 0, nil, nil
+			}, bufsock.WithTimeout(400*time.Millisecond))
+			return err
+		})
+		require.IsType(t, (*bufsock.TimeoutError)(nil), err)
+		require.Equal(t, 400*time.Millisecond, d)
+		s.Close()
+	})
 }

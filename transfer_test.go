@@ -392,3 +392,79 @@ func TestBufferedCountsWhatIsReadIntoMemoryOfTheCaller(t *testing.T) {
 		}
 	})
 }
+
+func TestNonBlockingTakesWhatHasArrived(t *testing.T) {
+	now := bufsock.WithTimeout(bufsock.NonBlocking)
+	for _, transport := range transports {
+		t.Run(transport.name, func(t *testing.T) {
+			local, remote := transport.pair(t)
+			s := bufsock.NewBufferedSocket(local)
+			_, err := s.RecvUntil(lf, now)
+			require.ErrorIs(t, err, bufsock.ErrWouldBlock)
+			go remote.Write([]byte("ab\ncd"))
+			var msg []byte
+			for msg == nil { // it is on its way
+				msg, err = s.RecvUntil(lf, now)
+				if err != nil {
+					require.ErrorIs(t, err, bufsock.ErrWouldBlock)
+				}
+			}
+			require.Equal(t, "ab", string(msg))
+		})
+	}
+}
+
+// The connection itself must not meet a deadline that a call has left behind.
+func TestNoDeadlineIsLeftOnTheDescriptor(t *testing.T) {
+	sockets(t, func(t *testing.T, local, remote net.Conn) {
+		s := bufsock.NewBufferedSocket(local)
+		_, err := s.RecvUntil(lf, bufsock.WithTimeout(time.Millisecond))
+		require.IsType(t, (*bufsock.TimeoutError)(nil), err)
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(time.Millisecond, cancel)
+		_, err = s.RecvUntil(lf, bufsock.WithContext(ctx))
+		require.ErrorIs(t, err, context.Canceled)
+		time.AfterFunc(5*time.Millisecond, func() { remote.Write([]byte("x")) })
+		_, err = local.Read(make([]byte, 1))
+		require.NoError(t, err)
+	})
+}
+
+func TestTimeoutsOnDescriptors(t *testing.T) {
+	sockets(t, func(t *testing.T, local, remote net.Conn) {
+		s := bufsock.NewBufferedSocket(local)
+		expect := func(err error) {
+			t.Helper()
+			require.IsType(t, (*bufsock.TimeoutError)(nil), err)
+			require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+		}
+		_, err := s.RecvSize(3, bufsock.WithTimeout(time.Millisecond))
+		expect(err)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+		defer cancel()
+		_, err = s.RecvSize(3, bufsock.WithContext(ctx), bufsock.WithTimeout(bufsock.NoTimeout))
+		expect(err)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		require.NoError(t, s.SetReadDeadline(time.Now().Add(time.Millisecond)))
+		_, err = s.RecvSize(3, bufsock.WithTimeout(bufsock.NoTimeout))
+		expect(err)
+		_, err = s.RecvSize(3, bufsock.WithTimeout(bufsock.NonBlocking))
+		expect(err)
+		require.ErrorIs(t, err, bufsock.ErrWouldBlock)
+		_, err = s.Read(make([]byte, 3))
+		require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+
+		require.NoError(t, s.SetReadDeadline(time.Time{}))
+		blocked := make(chan error)
+		go func() { _, err := s.RecvSize(3, bufsock.WithTimeout(bufsock.NoTimeout)); blocked <- err }()
+		require.NoError(t, s.SetReadDeadline(time.Now().Add(2*time.Millisecond)))
+		expect(<-blocked)
+
+		require.NoError(t, s.SetReadDeadline(time.Time{}))
+		_, err = remote.Write([]byte("abc"))
+		require.NoError(t, err)
+		msg, err := s.RecvSize(3)
+		require.NoError(t, err)
+		require.Equal(t, "abc", string(msg))
+	})
+}

@@ -2,9 +2,12 @@ package bufsock_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -13,6 +16,7 @@ import (
 	"time"
 
 	"github.com/bufsock/bufsock"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
@@ -341,4 +345,223 @@ func TestQueuedCallsEndWithCloseBehindOneThatLingers(t *testing.T) {
 			remote.Close()
 		})
 	}
+}
+
+func TestTurnIsWaitedForWithinTheTimeout(t *testing.T) {
+	bubble(t, func(t *testing.T, s *bufsock.BufferedSocket, _ string, call func(...bufsock.Option) error) {
+		first := make(chan error)
+		go func() { first <- call(bufsock.WithTimeout(time.Hour)) }()
+		synctest.Wait()
+
+		d, err := elapsed(func() error { return call(bufsock.WithTimeout(time.Second)) })
+		assert.Equal(t, time.Second, d)
+		assert.IsType(t, (*bufsock.TimeoutError)(nil), err)
+
+		d, err = elapsed(func() error { return call(bufsock.WithTimeout(bufsock.NonBlocking)) })
+		assert.Zero(t, d)
+		assert.ErrorIs(t, err, bufsock.ErrWouldBlock)
+
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(time.Second, cancel)
+		d, err = elapsed(func() error { return call(bufsock.WithContext(ctx)) })
+		assert.Equal(t, time.Second, d)
+		assert.ErrorIs(t, err, context.Canceled)
+
+		// a deadline ends both, those that are set while they wait included
+		queued := make(chan error)
+		go func() { queued <- call(bufsock.WithTimeout(time.Hour)) }()
+		synctest.Wait()
+		d, _ = elapsed(func() error {
+			require.NoError(t, s.SetDeadline(time.Now().Add(time.Second)))
+			assert.IsType(t, (*bufsock.TimeoutError)(nil), <-first)
+			assert.IsType(t, (*bufsock.TimeoutError)(nil), <-queued)
+			return nil
+		})
+		assert.Equal(t, time.Second, d)
+	})
+}
+
+// The deadline ends a wait for the turn of a call that it does not end, which is
+// not at the connection.
+func TestDeadlineAndTimeoutInTheQueueWhicheverIsFirst(t *testing.T) {
+	for _, tt := range []struct{ deadline, timeout, want time.Duration }{
+		{time.Second, time.Minute, time.Second},
+		{time.Minute, time.Second, time.Second},
+		{time.Second, bufsock.NoTimeout, time.Second},
+		{time.Second, math.MaxInt64, time.Second},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			s := bufsock.NewBufferedSocket(segments("abc\n"))
+			release := occupy(t, s)
+			require.NoError(t, s.SetReadDeadline(time.Now().Add(tt.deadline)))
+			d, err := elapsed(func() error { _, err := s.RecvUntil(lf, bufsock.WithTimeout(tt.timeout)); return err })
+			assert.Equal(t, tt.want, d)
+			assert.IsType(t, (*bufsock.TimeoutError)(nil), err)
+			release()
+		})
+	}
+}
+
+// The turn is passed on in the order in which it was asked for.
+func TestTurnsAreInOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		local, remote := net.Pipe()
+		s := bufsock.NewBufferedSocket(local)
+		var order []string
+		var wg sync.WaitGroup
+		for i := range 5 {
+			wg.Go(func() {
+				msg, err := s.RecvUntil([]byte("\n"), bufsock.WithTimeout(time.Hour))
+				assert.NoError(t, err)
+				order = append(order, fmt.Sprintf("%d:%s", i, msg))
+			})
+			synctest.Wait()
+		}
+		for i := range 5 {
+			fmt.Fprintf(remote, "%d\n", i)
+			synctest.Wait()
+		}
+		wg.Wait()
+		require.Equal(t, []string{"0:0", "1:1", "2:2", "3:3", "4:4"}, order)
+		remote.Close()
+		s.Close()
+	})
+}
+
+// A call that never waits for its turn, because it takes the next one as soon
+// as it has ended its own, cannot keep another out for ever.
+func TestWaitingForATurnEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		local, remote := net.Pipe()
+		s := bufsock.NewBufferedSocket(local, bufsock.WithTimeout(bufsock.NoTimeout))
+		sent := 0
+		go func() {
+			for {
+				if _, err := s.Send([]byte("crowd")); err != nil {
+					return
+				}
+				sent++
+			}
+		}()
+		synctest.Wait()
+		var done atomic.Bool
+		go func() {
+			_, err := s.Send([]byte("alone"))
+			assert.NoError(t, err)
+			done.Store(true)
+		}()
+		synctest.Wait()
+		for received := make([]byte, 5); !done.Load() && sent < 100; synctest.Wait() {
+			_, err := io.ReadFull(remote, received)
+			require.NoError(t, err)
+		}
+		assert.Less(t, sent, 20)
+		s.Close()
+	})
+}
+
+// Neither side waits for the other, and what looks or sets does not wait at
+// all.
+func TestBlockedCallsHoldNobodyUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		local, remote := net.Pipe()
+		s := bufsock.NewBufferedSocket(local, bufsock.WithTimeout(time.Hour))
+		done := make(chan error)
+		go func() { _, err := s.RecvUntil(lf); done <- err }()
+		go func() { _, err := s.Send([]byte("out")); done <- err }()
+		synctest.Wait()
+		d, _ := elapsed(func() error {
+			s.SetTimeout(time.Minute)
+			s.SetMaxSize(100)
+			s.SetBlocking(true)
+			assert.Zero(t, s.Buffered())
+			assert.Empty(t, s.RecvBuffer())
+			assert.Len(t, s.SendBuffer(), 3)
+			assert.NoError(t, s.SetDeadline(time.Now().Add(time.Hour)))
+			assert.NoError(t, s.SetReadDeadline(time.Now().Add(time.Hour)))
+			assert.NoError(t, s.SetWriteDeadline(time.Now().Add(time.Hour)))
+			assert.ErrorIs(t, s.CloseRead(), errors.ErrUnsupported)
+			assert.ErrorIs(t, s.CloseWrite(), errors.ErrUnsupported)
+			_, err := s.SyscallConn()
+			assert.ErrorIs(t, err, errors.ErrUnsupported)
+			assert.NotNil(t, s.NetConn())
+			assert.NotNil(t, s.LocalAddr())
+			assert.NotNil(t, s.RemoteAddr())
+
+			// the receive is blocked, the send is not held up, and the reverse
+			_, err = remote.Read(make([]byte, 3))
+			assert.NoError(t, err)
+			assert.NoError(t, <-done)
+			go s.Send([]byte("blocked"))
+			synctest.Wait()
+			_, err = remote.Write([]byte("in\n"))
+			assert.NoError(t, err)
+			return <-done
+		})
+		require.Zero(t, d)
+		s.Close()
+		remote.Close()
+	})
+}
+
+// Waiters may give up in any order, and the others keep theirs.
+func TestQueueKeepsItsOrderWhenWaitersGiveUp(t *testing.T) {
+	const n = 4
+	for gone := range 1 << n { // which of them give up
+		synctest.Test(t, func(t *testing.T) {
+			s := bufsock.NewBufferedSocket(segments("0\n1\n2\n3\n"))
+			release := occupy(t, s)
+			var got, want [n]string
+			var wg sync.WaitGroup
+			left := 0
+			for i := range n {
+				timeout := time.Hour
+				if gone&(1<<i) != 0 {
+					timeout = time.Duration(1+i*3%n) * time.Second // not in the order of the queue
+				} else {
+					want[i] = strconv.Itoa(left)
+					left++
+				}
+				wg.Go(func() {
+					msg, _ := s.RecvUntil(lf, bufsock.WithTimeout(timeout))
+					got[i] = string(msg)
+				})
+				synctest.Wait()
+			}
+			time.Sleep(time.Minute)
+			release()
+			wg.Wait()
+			require.Equal(t, want, got, "%04b", gone)
+			_, err := s.Recv(1, bufsock.WithTimeout(time.Second))
+			if left == n {
+				require.Equal(t, io.EOF, err)
+			} else {
+				require.NoError(t, err, "the turn is free")
+			}
+		})
+	}
+}
+
+// A context is looked at while a call waits for its turn, and not only then.
+func TestContextThatEndsInTheQueue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := bufsock.NewBufferedSocket(segments("abc\n"))
+		release := occupy(t, s)
+		ctx, cancel := context.WithTimeoutCause(t.Context(), time.Second, errors.New("the cause"))
+		defer cancel()
+		d, err := elapsed(func() error {
+			_, err := s.RecvUntil(lf, bufsock.WithContext(ctx), bufsock.WithTimeout(bufsock.NoTimeout))
+			return err
+		})
+		require.Equal(t, time.Second, d)
+		require.IsType(t, (*bufsock.TimeoutError)(nil), err)
+		require.EqualError(t, err, `bufsock: RecvUntil: context deadline exceeded: the cause while waiting for "\n" (4 bytes buffered)`)
+		_, err = s.RecvUntil(lf, bufsock.WithContext(ctx), bufsock.WithTimeout(bufsock.NoTimeout))
+		require.ErrorIs(t, err, context.DeadlineExceeded, "it was done before")
+		release()
+		synctest.Wait()
+		msg, err := s.RecvUntil(lf, bufsock.WithContext(ctx))
+		require.NoError(t, err, "what is there wins")
+		require.Equal(t, "abc", string(msg))
+	})
 }
