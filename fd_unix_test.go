@@ -447,6 +447,57 @@ func TestArrivedRecordsWinOverTheContext(t *testing.T) {
 	require.ErrorIs(t, err, context.Canceled)
 }
 
+// However many they are: each takes a read, and there is time for all that a
+// kernel holds.
+func TestManyArrivedRecordsWinOverTheContext(t *testing.T) {
+	const records, burst = 300, 50 * time.Millisecond
+	local, remote := tlsPair(t)
+	s := bufsock.NewBufferedSocket(local)
+	for range records {
+		_, err := remote.Write([]byte("x"))
+		require.NoError(t, err)
+	}
+	awaitReadable(t, local.(*tls.Conn).NetConn())
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	d, err := elapsed(func() error { _, err := s.Peek(records, bufsock.WithContext(ctx)); return err })
+	if d < burst { // else the machine is busy with other things
+		require.NoError(t, err)
+	}
+}
+
+// A fading context is canceled when it is asked for the nth time.
+type fading struct {
+	context.Context
+	n      int
+	cancel context.CancelFunc
+}
+
+func (f *fading) Err() error {
+	if f.n--; f.n == 0 {
+		f.cancel()
+	}
+	return f.Context.Err()
+}
+
+// Nor does a cancel between two reads win over what has arrived.
+func TestArrivedRecordsWinOverACancelBetweenTwoReads(t *testing.T) {
+	for n := 1; n < 20; n++ {
+		local, remote := tlsPair(t)
+		s := bufsock.NewBufferedSocket(local)
+		for _, record := range []string{"a ", "li", "ne", "\n"} {
+			_, err := remote.Write([]byte(record))
+			require.NoError(t, err)
+		}
+		awaitReadable(t, local.(*tls.Conn).NetConn())
+		ctx, cancel := context.WithCancel(t.Context())
+		msg, err := s.RecvUntil(lf, bufsock.WithContext(&fading{ctx, n, cancel}))
+		require.NoError(t, err, "at the question %d", n)
+		require.Equal(t, "a line", string(msg))
+		cancel()
+	}
+}
+
 // That holds for a large message that is read straight into the caller's memory,
 // too.
 func TestLargeMessagesThatArriveAtTheLastMomentWin(t *testing.T) {
