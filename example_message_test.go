@@ -56,8 +56,11 @@ func ExampleMessage_ReadByte() {
 			return err
 		}
 		size, err := binary.ReadUvarint(m)
-		if err != nil || size > 1<<20 {
-			return errors.Join(err, fmt.Errorf("a packet of %d bytes", size))
+		if err != nil {
+			return err
+		}
+		if size > 1<<20 {
+			return fmt.Errorf("a packet of %d bytes", size)
 		}
 		payload, err := m.Next(int(size))
 		fmt.Printf("%#x: %d bytes\n", kind, len(payload))

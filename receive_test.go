@@ -770,3 +770,36 @@ func TestReadsThatReturnNothing(t *testing.T) {
 		require.NoError(t, err, "the same call goes on")
 	}
 }
+
+// A max size that a call is given bounds the size that it asks for, before
+// anything has come; that of the socket does not.
+func TestMaxSizeOfACallBoundsItsSize(t *testing.T) {
+	calls := map[string]func(*bufsock.BufferedSocket, int, ...bufsock.Option) ([]byte, error){
+		"RecvSize": (*bufsock.BufferedSocket).RecvSize,
+		"Peek":     (*bufsock.BufferedSocket).Peek,
+	}
+	for op, call := range calls {
+		for _, buffered := range []int{0, 4} {
+			w := segments("abcd", "efgh")
+			s := bufsock.NewBufferedSocket(w, bufsock.WithMaxSize(1))
+			_, err := s.Peek(buffered)
+			require.NoError(t, err)
+			asked := len(w.asked)
+			msg, err := call(s, 4, bufsock.WithMaxSize(3))
+			e, ok := err.(*bufsock.MessageTooLongError)
+			require.True(t, ok, "%s: %v", op, err)
+			require.Equal(t, bufsock.MessageTooLongError{Op: op, MaxSize: 3, Buffered: buffered}, *e)
+			require.Nil(t, msg)
+			require.Len(t, w.asked, asked, "the connection is not asked")
+			require.Equal(t, buffered, s.Buffered())
+			for _, opts := range [][]bufsock.Option{{bufsock.WithMaxSize(4)}, {bufsock.WithMaxSize(bufsock.NoLimit)}, nil} {
+				msg, err = s.Peek(4, opts...)
+				require.NoError(t, err)
+				require.Equal(t, "abcd", string(msg))
+			}
+			msg, err = call(s, 4, bufsock.WithMaxSize(4))
+			require.NoError(t, err)
+			require.Equal(t, "abcd", string(msg))
+		}
+	}
+}

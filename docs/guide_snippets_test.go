@@ -114,8 +114,11 @@ func Example_nested() {
 	var read func(m *bufsock.Message, depth int) (any, error)
 	read = func(m *bufsock.Message, depth int) (any, error) {
 		line, err := m.Until([]byte("\r\n"))
-		if err != nil || len(line) == 0 || depth > 32 {
-			return nil, errors.Join(err, fmt.Errorf("no value: %.20q at depth %d", line, depth))
+		if err != nil {
+			return nil, err
+		}
+		if len(line) == 0 || depth > 32 {
+			return nil, fmt.Errorf("no value: %.20q at depth %d", line, depth)
 		}
 		n, _ := strconv.Atoi(string(line[1:]))
 		switch {
