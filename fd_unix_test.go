@@ -38,6 +38,66 @@ func TestResetComesAsItIsAndAgain(t *testing.T) {
 	require.Equal(t, "b", string(s.RecvBuffer()))
 }
 
+// A descriptor may have been made blocking, so that nothing but the peer ends a
+// call. Behind Close it ends with net.ErrClosed all the same, and not with the reset
+// that it has met.
+func TestCallsOnABlockingDescriptorEndBehindClose(t *testing.T) {
+	for name, call := range map[string]func(*bufsock.BufferedSocket) error{
+		"Send":          func(s *bufsock.BufferedSocket) error { _, err := s.Send(make([]byte, 1000)); return err },
+		"Send of much":  func(s *bufsock.BufferedSocket) error { _, err := s.Send(make([]byte, 100_000)); return err },
+		"Write":         func(s *bufsock.BufferedSocket) error { _, err := s.Write(make([]byte, 1000)); return err },
+		"Buffer, Flush": func(s *bufsock.BufferedSocket) error { return errors.Join(s.Buffer(make([]byte, 1000)), s.Flush()) },
+		"RecvSize":      func(s *bufsock.BufferedSocket) error { _, err := s.RecvSize(1); return err },
+		"Read":          func(s *bufsock.BufferedSocket) error { _, err := s.Read(make([]byte, 1)); return err },
+		"RecvClose":     func(s *bufsock.BufferedSocket) error { _, err := s.RecvClose(); return err },
+	} {
+		t.Run(name, func(t *testing.T) {
+			local, remote := blockingPair(t)
+			s := bufsock.NewBufferedSocket(local, bufsock.WithTimeout(bufsock.NoTimeout))
+			result := make(chan error, 1)
+			go func() {
+				var err error
+				for err == nil {
+					err = call(s)
+				}
+				result <- err
+			}()
+			time.Sleep(20 * time.Millisecond) // if that is too short, less is tested
+			closed := make(chan error, 1)
+			go func() { closed <- s.Close() }() // waits for the call, too
+			require.Eventually(t, func() bool {
+				return errors.Is(s.SetDeadline(time.Time{}), net.ErrClosed)
+			}, 10*time.Second, time.Millisecond)
+			require.NoError(t, remote.Close())
+			require.ErrorIs(t, <-result, net.ErrClosed)
+			require.NoError(t, <-closed)
+		})
+	}
+}
+
+// blockingPair returns a connection whose descriptor is blocking, and its peer, at
+// which bytes wait, so that its Close is a reset.
+func blockingPair(t *testing.T) (local *net.UnixConn, remote net.Conn) {
+	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM, 0)
+	require.NoError(t, err)
+	var ends [2]net.Conn
+	for i, fd := range fds {
+		file := os.NewFile(uintptr(fd), "socketpair")
+		ends[i], err = net.FileConn(file)
+		require.NoError(t, err)
+		require.NoError(t, file.Close())
+	}
+	local, remote = ends[0].(*net.UnixConn), ends[1]
+	_, err = local.Write([]byte("unread"))
+	require.NoError(t, err)
+	raw, err := local.SyscallConn()
+	require.NoError(t, err)
+	require.NoError(t, raw.Control(func(fd uintptr) { err = syscall.SetNonblock(int(fd), false) }))
+	require.NoError(t, err)
+	t.Cleanup(func() { remote.Close() })
+	return local, remote
+}
+
 func TestHalfClose(t *testing.T) {
 	sockets(t, func(t *testing.T, local, remote net.Conn) {
 		s := bufsock.NewBufferedSocket(local)

@@ -87,10 +87,12 @@ func (c *call) sendAlone(data []byte) (int, error) {
 func (c *call) sendRest(data []byte) (int, error) {
 	c.h.leaveConn()
 	c.h.keep(0, [][]byte{data}, c.sent)
-	err := c.failed
-	if err != nil {
-		err = c.judge(err)
-	} else {
+	err := c.goOn() // says it if Close has ended the try
+	switch {
+	case err != nil:
+	case c.failed != nil:
+		err = c.judge(c.failed)
+	default:
 		err = c.drain()
 	}
 	return c.sent, c.explain(err, want{})
