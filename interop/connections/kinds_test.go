@@ -34,7 +34,7 @@ var kinds = []*kind{
 	{
 		name: "pty", module: "github.com/creack/pty", open: openPty,
 		cannot:     []limit{noCloseWrite, noCloseRead, otherEnd, oddTimeout, unbreakable},
-		notNettest: []string{"BasicIO", "PingPong"},
+		notNettest: []string{"BasicIO", "PingPong", "RacyRead", "RacyWrite", "PresentTimeout", "FutureTimeout"},
 	},
 	{
 		name: "serial port", module: "go.bug.st/serial", open: openSerial,
@@ -53,7 +53,7 @@ var kinds = []*kind{
 	},
 	{
 		name: "hashicorp/yamux", module: "github.com/hashicorp/yamux", open: openYamux,
-		cannot: []limit{noCloseWrite, noCloseRead, closeLeavesReads, breakIsEnd},
+		cannot: []limit{noCloseWrite, noCloseRead, closeLeavesReads, finalTimeouts, breakIsEnd},
 	},
 	{name: "libp2p/go-yamux", module: "github.com/libp2p/go-yamux/v5", open: openLibp2pYamux},
 	{
@@ -66,7 +66,7 @@ var kinds = []*kind{
 	},
 	{
 		name: "grpc's bufconn", module: "google.golang.org/grpc", open: openBufconn,
-		cannot: []limit{noCloseWrite, noCloseRead, miscounts, unbreakable},
+		cannot: []limit{noCloseWrite, noCloseRead, miscounts, finalTimeouts, unbreakable},
 	},
 	{
 		name: "x/net/websocket", module: "golang.org/x/net", open: openWebsocket,
@@ -94,7 +94,7 @@ var kinds = []*kind{
 	},
 	{
 		name: "netpoll", module: "github.com/cloudwego/netpoll", open: openNetpoll,
-		cannot:     []limit{noCloseWrite, noCloseRead, notWoken, writeNotWoken, fullCount, otherEnd},
+		cannot:     []limit{noCloseWrite, noCloseRead, notWoken, writeNotWoken, fullCount, otherEnd, finalTimeouts},
 		notNettest: []string{"PingPong", "RacyWrite"},
 	},
 	{

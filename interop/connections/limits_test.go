@@ -36,6 +36,7 @@ const (
 	otherEnd          limit = "the peer's end is an error other than io.EOF"
 	otherTimeout      limit = "a call that times out returns another error"
 	oddTimeout        limit = "its timeout error is no net.Error"
+	finalTimeouts     limit = "says of every timeout that it is not temporary"
 	unbreakable       limit = "nothing can break it off"
 	breakIsEnd        limit = "broken off, it reports an end"
 	forgetsBreak      limit = "a reset that a Write has met is an end for Read"
@@ -67,6 +68,7 @@ var probes = []struct {
 	{otherEnd, endsOtherwise, nil},
 	{otherTimeout, timesOutOtherwise, []limit{noReadDeadlines, ignoresDeadlines}},
 	{oddTimeout, timesOutOddly, []limit{noReadDeadlines, ignoresDeadlines, otherTimeout}},
+	{finalTimeouts, timesOutForGood, []limit{noReadDeadlines, noWriteDeadlines, ignoresDeadlines, otherTimeout}},
 	{unbreakable, cannotBreak, nil},
 	{breakIsEnd, endsWhenBroken, []limit{unbreakable}},
 	{forgetsBreak, forgetsTheBreak, []limit{unbreakable, breakIsEnd}},
@@ -165,17 +167,16 @@ func isNotWoken(t testing.TB, l *link, expected bool) bool {
 
 func isWriteNotWoken(_ testing.TB, l *link, expected bool) bool {
 	time.AfterFunc(moment, func() { _ = l.a.SetWriteDeadline(time.Now()) })
-	return hangs(expected, func() { writeToError(l.a) })
+	return hangs(expected, func() { _, _ = writeToError(l.a) })
 }
 
 // writeToError writes until there is an error, and returns how many bytes the last
 // Write has counted.
-func writeToError(conn net.Conn) (last int) {
-	for data := make([]byte, chunk); ; {
-		if n, err := conn.Write(data); err != nil {
-			return n
-		}
+func writeToError(conn net.Conn) (last int, err error) {
+	for data := make([]byte, chunk); err == nil; {
+		last, err = conn.Write(data)
 	}
+	return last, err
 }
 
 func endsByReadTimeout(t testing.TB, l *link, _ bool) bool {
@@ -259,7 +260,7 @@ func endsByWriteTimeout(t testing.TB, l *link, _ bool) bool {
 func countsAll(t testing.TB, l *link, _ bool) bool {
 	require.NoError(t, l.a.SetWriteDeadline(time.Now().Add(moment)))
 	last := 0
-	mustEnd(t, "a Write with a deadline", func() { last = writeToError(l.a) })
+	mustEnd(t, "a Write with a deadline", func() { last, _ = writeToError(l.a) })
 	return last == chunk
 }
 
@@ -275,7 +276,7 @@ func leavesReads(_ testing.TB, l *link, expected bool) bool {
 
 func leavesWrites(_ testing.TB, l *link, expected bool) bool {
 	time.AfterFunc(moment, func() { _ = l.a.Close() })
-	return hangs(expected, func() { writeToError(l.a) })
+	return hangs(expected, func() { _, _ = writeToError(l.a) })
 }
 
 func endsOtherwise(t testing.TB, l *link, _ bool) bool {
@@ -297,6 +298,22 @@ func timesOutOtherwise(t testing.TB, l *link, _ bool) bool { return !isTimeout(t
 func timesOutOddly(t testing.TB, l *link, _ bool) bool {
 	e, ok := timeOut(t, l).(net.Error)
 	return !ok || !e.Timeout()
+}
+
+// timesOutForGood: TLS says so of a Write, and is right; but not of a Read.
+func timesOutForGood(t testing.TB, l *link, _ bool) bool {
+	if !isFinal(timeOut(t, l)) {
+		return false
+	}
+	require.NoError(t, l.a.SetWriteDeadline(time.Now().Add(short)))
+	var err error
+	mustEnd(t, "a Write with a deadline", func() { _, err = writeToError(l.a) })
+	return isTimeout(err) && isFinal(err)
+}
+
+func isFinal(err error) bool {
+	e, ok := err.(net.Error)
+	return ok && !e.Temporary()
 }
 
 func cannotBreak(_ testing.TB, l *link, _ bool) bool { return l.breakOff == nil }

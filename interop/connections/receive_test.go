@@ -65,7 +65,7 @@ func linesWithTimeouts(t *testing.T, k *kind, l *link) {
 		for got := []string{}; len(got) < len(lines); {
 			line, err := s.RecvUntil([]byte("\r\n"), within(time.Millisecond))
 			if err != nil {
-				requireTimeout(t, err)
+				k.requireTimedOut(t, err)
 				select {
 				case next <- struct{}{}:
 				default: // the byte is still being written
@@ -259,7 +259,7 @@ func hundredsKeepAll(t *testing.T, k *kind, l *link) {
 				require.Equal(t, fmt.Sprintf("message %d", got), string(msg))
 				got++
 			} else if !errors.Is(err, errCause) {
-				requireTimeout(t, err)
+				k.requireTimedOut(t, err)
 			}
 		})
 		stop()

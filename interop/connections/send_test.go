@@ -78,6 +78,8 @@ func sendTimeoutOtherwise(t *testing.T, k *kind, l *link) {
 		_, err := sendUntilBlocked(t, s, pattern(large), within(moment))
 		k.requireTimedOut(t, err)
 		requireBroken(t, s, k.tls || !isTimeout(err))
+	case k.has(finalTimeouts):
+		finalTimeoutEndsSends(t, k, l)
 	default:
 		_, err := sendUntilBlocked(t, s, pattern(large), within(moment))
 		requireTimeout(t, err)
@@ -91,8 +93,26 @@ func sendTimeoutOtherwise(t *testing.T, k *kind, l *link) {
 	}
 }
 
-// requireBroken wants the sending side to be over: at once on TLS, whose error said
-// it, and elsewhere from the connection's next error on.
+// finalTimeoutEndsSends: what says to be final ends the sending side, and it alone.
+func finalTimeoutEndsSends(t *testing.T, k *kind, l *link) {
+	s := k.socket(l.a)
+	_, err := sendUntilBlocked(t, s, pattern(large), within(moment))
+	requireTimeout(t, err)
+	e, _ := errors.AsType[*bufsock.TimeoutError](err)
+	require.False(t, e.Temporary())
+	require.Positive(t, e.Buffered)
+	require.Equal(t, e.Buffered, s.Unsent())
+	requireBroken(t, s, true)
+	write(t, l.b, "half")
+	mustEnd(t, "a receive with a timeout", func() {
+		_, err := s.RecvSize(5, within(moment))
+		k.requireTimedOut(t, err)
+	})
+	requireRecv(t, s, "half")
+}
+
+// requireBroken wants the sending side to be over: at once where the
+// error said it, and elsewhere from the connection's next error on.
 func requireBroken(t *testing.T, s *bufsock.BufferedSocket, atOnce bool) {
 	t.Helper()
 	if !atOnce {
