@@ -156,9 +156,12 @@ func (c *call) extend(until instant) error {
 	a := &c.h.alarm
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.until = until
+	kicked := a.kicked // by the end that it had before; a cancel will be seen
+	a.until, a.kicked = until, false
 	if c.l.wakes {
 		c.h.setTimer(c.s)
+	}
+	if c.l.wakes && !kicked {
 		return nil
 	}
 	return ignoreClosed(c.h.applyDeadline(c.l))
