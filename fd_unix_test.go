@@ -510,14 +510,30 @@ func TestArrivedRecordsWinOverTheContext(t *testing.T) {
 // However many they are: each takes a read, and there is time for all that a
 // kernel holds.
 func TestManyArrivedRecordsWinOverTheContext(t *testing.T) {
-	const records, burst = 300, 50 * time.Millisecond
-	local, remote := tlsPair(t)
-	s := bufsock.NewBufferedSocket(local)
+	const records, burst = 2000, 50 * time.Millisecond
+	local, remote := tcpPair(t)
+	written := 0
+	serverConfig, clientConfig := tlsConfigs()
+	server := tls.Server(&hooked{Conn: remote, write: func(p []byte) (int, error) {
+		written += len(p)
+		return remote.Write(p)
+	}}, serverConfig)
+	go server.Write([]byte("x"))
+	s := bufsock.NewBufferedSocket(tls.Client(local, clientConfig))
+	_, err := s.RecvSize(1)
+	require.NoError(t, err)
+	written = 0
 	for range records {
-		_, err := remote.Write([]byte("x"))
+		_, err := server.Write([]byte("x"))
 		require.NoError(t, err)
 	}
-	awaitReadable(t, local.(*tls.Conn).NetConn())
+	raw, err := local.(*net.TCPConn).SyscallConn()
+	require.NoError(t, err)
+	buf := make([]byte, written)
+	require.NoError(t, raw.Read(func(fd uintptr) bool {
+		n, _, _ := syscall.Recvfrom(int(fd), buf, syscall.MSG_PEEK)
+		return n == written // else the kernel is at it
+	}))
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	d, err := elapsed(func() error { _, err := s.Peek(records, bufsock.WithContext(ctx)); return err })
