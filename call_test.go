@@ -1,6 +1,7 @@
 package bufsock_test
 
 import (
+	"bufio"
 	"context"
 	"net"
 	"strings"
@@ -120,6 +121,16 @@ func TestWhatIsNotIdle(t *testing.T) {
 		_, err := s.Peek(4)
 		require.NoError(t, err)
 		require.NotContains(t, takes(t, bufsock.DefaultTimeout, s).Error(), "idle")
+		for _, call := range []func() error{
+			func() error { _, err := s.RecvSplit(bufio.ScanLines); return err },
+			func() error { return s.RecvFunc(func(m *bufsock.Message) error { _, err := m.Until(lf); return err }) },
+			func() error { _, err := s.RecvSize(10); return err },
+		} {
+			d, err := elapsed(call)
+			require.IsType(t, (*bufsock.TimeoutError)(nil), err)
+			require.NotContains(t, err.Error(), "idle")
+			require.Equal(t, bufsock.DefaultTimeout, d)
+		}
 	})
 	bubbled("a NonBlocking call", func(t *testing.T, s *bufsock.BufferedSocket, _ net.Conn) {
 		for _, opts := range [][]bufsock.Option{nil, {bufsock.WithIdleTimeout(time.Minute)}} {

@@ -71,6 +71,37 @@ func TestCopiesBetweenTheSameSocketsEnd(t *testing.T) {
 	}
 }
 
+// Nor do they when the one has begun and waits for bytes before the other begins.
+func TestCopiesThatBeginOneBehindTheOtherEnd(t *testing.T) {
+	for _, first := range copyings {
+		for _, second := range copyings {
+			t.Run(first.name+" and "+second.name, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) { // fails if all wait
+					local, remote := duplexPair()
+					other, far := duplexPair()
+					a, b := bufsock.NewBufferedSocket(local), bufsock.NewBufferedSocket(other)
+					done := make(chan struct{}, 2)
+					for _, c := range []copying{first, second} {
+						go func() { c.call(a, b); done <- struct{}{} }()
+						synctest.Wait()
+					}
+					for _, peer := range []duplex{remote, far} {
+						go io.Copy(io.Discard, peer)
+						go func() {
+							peer.Write([]byte("hello"))
+							peer.CloseWrite()
+						}()
+					}
+					<-done
+					<-done
+					remote.Close()
+					far.Close()
+				})
+			})
+		}
+	}
+}
+
 // A socket echoes by either method.
 func TestASocketCopiesToItself(t *testing.T) {
 	for _, transport := range append(transports, wrappedTransport) {

@@ -510,8 +510,9 @@ func TestArrivedRecordsWinOverTheContext(t *testing.T) {
 // However many they are: each takes a read, and there is time for all that a
 // kernel holds.
 func TestManyArrivedRecordsWinOverTheContext(t *testing.T) {
-	const records, burst = 2000, 50 * time.Millisecond
+	const records, burst = 10_000, 50 * time.Millisecond
 	local, remote := tcpPair(t)
+	require.NoError(t, local.(*net.TCPConn).SetReadBuffer(1<<20))
 	written := 0
 	serverConfig, clientConfig := tlsConfigs()
 	server := tls.Server(&hooked{Conn: remote, write: func(p []byte) (int, error) {

@@ -68,8 +68,10 @@ func assertBroken(t *testing.T, s *bufsock.BufferedSocket, cause error) {
 	for op, send := range notSending {
 		check(op, send(s))
 	}
+	start := time.Now()
 	err := s.Shutdown()
 	require.ErrorIs(t, err, bufsock.ErrBroken)
+	require.Less(t, time.Since(start), 3*time.Second, "the farewell of TLS would take five")
 	_, err = s.Send([]byte("x"))
 	assertClosed(t, err)
 }

@@ -202,6 +202,22 @@ func TestTimesOfAFlush(t *testing.T) {
 	}
 }
 
+// A flush in the middle of a call has what is left of its time.
+func TestAFlushInTheMiddleOfACallHasItsTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		local, remote := net.Pipe()
+		s := bufsock.NewBufferedSocket(local, bufsock.WithFlush(), bufsock.WithTimeout(10*time.Second))
+		time.AfterFunc(3*time.Second, func() { s.Buffer([]byte("not read")) })
+		time.AfterFunc(4*time.Second, func() { remote.Write([]byte("a part")) })
+		d, err := elapsed(func() error { _, err := s.RecvUntil(lf); return err })
+		require.IsType(t, (*bufsock.TimeoutError)(nil), err)
+		require.Equal(t, 10*time.Second, d)
+		require.Equal(t, "a part", string(s.RecvBuffer()))
+		s.Close()
+		remote.Close()
+	})
+}
+
 // Who has the turn to send sends what is buffered; the receive goes on without.
 func TestAFlushDoesNotWaitForASend(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -466,5 +482,27 @@ func TestTimeoutsOnDescriptors(t *testing.T) {
 		msg, err := s.RecvSize(3)
 		require.NoError(t, err)
 		require.Equal(t, "abc", string(msg))
+	})
+}
+
+// A NonBlocking call takes all that is there, also if a split function takes
+// longer for a part of it than such a call may wait.
+func TestNonBlockingGoesOnBehindASlowSplitFunction(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		local, remote := net.Pipe()
+		s := bufsock.NewBufferedSocket(local, bufsock.WithReadSize(4), bufsock.WithTimeout(bufsock.NonBlocking))
+		go remote.Write([]byte("abcdefghijkl"))
+		synctest.Wait()
+		token, err := s.RecvSplit(func(data []byte, _ bool) (int, []byte, error) {
+			time.Sleep(2 * time.Millisecond)
+			if len(data) < 12 {
+				return 0, nil, nil
+			}
+			return 12, data[:12], nil
+		})
+		require.NoError(t, err)
+		require.Equal(t, "abcdefghijkl", string(token))
+		s.Close()
+		remote.Close()
 	})
 }
