@@ -377,22 +377,24 @@ func TestRecvSplitCannotWriteToTheBuffer(t *testing.T) {
 
 // The time that a split function takes counts, from its first call on.
 func TestTimeoutCoversTheSplitFunction(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		local, remote := net.Pipe()
-		defer remote.Close()
-		s := bufsock.NewBufferedSocket(local)
-		go remote.Write([]byte("a"))
-		_, err := s.Peek(1)
-		require.NoError(t, err)
-		d, err := elapsed(func() error {
-			_, err := s.RecvSplit(func([]byte, bool) (int, []byte, error) {
-				time.Sleep(300 * time.Millisecond)
-				return 0, nil, nil
-			}, bufsock.WithTimeout(400*time.Millisecond))
-			return err
+	for _, idle := range []time.Duration{bufsock.NoTimeout, time.Hour} {
+		synctest.Test(t, func(t *testing.T) {
+			local, remote := net.Pipe()
+			defer remote.Close()
+			s := bufsock.NewBufferedSocket(local, bufsock.WithIdleTimeout(idle), bufsock.WithTimeout(400*time.Millisecond))
+			go remote.Write([]byte("a"))
+			_, err := s.Peek(1)
+			require.NoError(t, err)
+			d, err := elapsed(func() error {
+				_, err := s.RecvSplit(func([]byte, bool) (int, []byte, error) {
+					time.Sleep(300 * time.Millisecond)
+					return 0, nil, nil
+				})
+				return err
+			})
+			require.IsType(t, (*bufsock.TimeoutError)(nil), err)
+			require.Equal(t, 400*time.Millisecond, d)
+			s.Close()
 		})
-		require.IsType(t, (*bufsock.TimeoutError)(nil), err)
-		require.Equal(t, 400*time.Millisecond, d)
-		s.Close()
-	})
+	}
 }
