@@ -2,6 +2,7 @@ package bufsock
 
 import (
 	"io"
+	"math"
 	"net"
 	"sync"
 )
@@ -172,8 +173,7 @@ func (c *call) sendAll(header []byte, pieces [][]byte) (int, error) {
 	defer c.release()
 	err := c.enter()
 	if err != nil {
-		h.keep(h.size(), [][]byte{header}, 0)
-		h.keep(h.size(), pieces, 0)
+		h.keep(behindAll, append([][]byte{header}, pieces...), 0)
 		return 0, c.explain(err, want{})
 	}
 	defer c.leave()
@@ -226,6 +226,9 @@ func (h *half) add(p []byte) {
 	}
 	h.data.append(p)
 }
+
+// behindAll is the place behind whatever the buffer holds.
+const behindAll = math.MaxInt
 
 // keep adds a copy of the pieces, without their first sent bytes, behind the
 // first at bytes of the buffer. Another call may have the turn, and be writing
