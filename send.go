@@ -2,7 +2,6 @@ package bufsock
 
 import (
 	"io"
-	"math"
 	"net"
 	"sync"
 )
@@ -173,7 +172,7 @@ func (c *call) sendAll(header []byte, pieces [][]byte) (int, error) {
 	defer c.release()
 	err := c.enter()
 	if err != nil {
-		h.keep(behindAll, append([][]byte{header}, pieces...), 0)
+		h.keepBehind(header, pieces)
 		return 0, c.explain(err, want{})
 	}
 	defer c.leave()
@@ -227,19 +226,31 @@ func (h *half) add(p []byte) {
 	h.data.append(p)
 }
 
-// behindAll is the place behind whatever the buffer holds.
-const behindAll = math.MaxInt
+// keepBehind adds a copy of the header and the pieces behind whatever the buffer
+// holds.
+func (h *half) keepBehind(header []byte, pieces [][]byte) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.insert(h.data.len(), [][]byte{header}, 0)
+	h.insert(h.data.len(), pieces, 0)
+}
 
 // keep adds a copy of the pieces, without their first sent bytes, behind the
-// first at bytes of the buffer. Another call may have the turn, and be writing
-// the bytes that are there.
+// first at bytes of the buffer. The caller has the turn, so that nobody else
+// takes bytes away.
 func (h *half) keep(at int, pieces [][]byte, sent int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.insert(at, pieces, sent)
+}
+
+// insert is keep for who has the lock. Another call may have the turn, and be
+// writing the bytes that are there.
+func (h *half) insert(at int, pieces [][]byte, sent int) {
 	unsent := -sent
 	for _, p := range pieces {
 		unsent += len(p)
 	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
 	if h.state.Load() == closed || unsent <= 0 {
 		return
 	}
