@@ -8,10 +8,11 @@ import (
 )
 
 // Calls that do not wait may go on as long as they find something, until they
-// have both moved so much and taken so long. That is enough for all that a
-// kernel holds, and ends with a peer that sends without end.
+// have both moved so much and taken so long. That is enough for what a kernel
+// holds, also in the smallest of reads, and ends with a peer that sends without
+// end.
 const (
-	burstSize = 16 << 20
+	burstSize = 1 << 20
 	burstTime = 50 * time.Millisecond
 	burstTurn = 256 // tries between two looks at the clock
 )
