@@ -18,11 +18,17 @@ const (
 func infoOf(raw syscall.RawConn) (info tcpInfo) {
 	_ = raw.Control(func(fd uintptr) {
 		var b [tcpInfoReceived + 8]byte
-		if getTCPInfo(fd, &b) != len(b) {
+		state := byte(0)
+		switch getTCPInfo(fd, &b) {
+		case len(b):
+			state = b[tcpInfoState]
+		case 4: // qemu takes each option for an int
+			state = byte(binary.NativeEndian.Uint32(b[:]))
+		default:
 			return
 		}
 		info.state = tcpAlive
-		if b[tcpInfoState] == tcpClose {
+		if state == tcpClose {
 			info.state = tcpDead
 		}
 		// The end of the stream is an option of MPTCP, which TCP does not count.
