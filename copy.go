@@ -209,10 +209,10 @@ func (s *BufferedSocket) sendFrom(op string, r io.Reader) (int64, error) {
 }
 
 func (c *call) copyFrom(r io.Reader) (int64, error) {
+	if c.h.deadlinePassed() { // before anything is taken from r
+		return 0, c.explainConn(errTimeUp)
+	}
 	if isSocket(c.l.conn) && isKernelSource(r) {
-		if c.h.deadlinePassed() {
-			return 0, c.explainConn(errTimeUp)
-		}
 		c.h.enterConn(copying)
 		defer c.h.leaveConn()
 		n, err := io.Copy(c.l.conn, r)
