@@ -29,11 +29,11 @@ type waiter struct {
 	next      *waiter
 	wake      chan struct{} // has a token when there is something to look at
 	granted   bool          // the turn is its own
-	overtaken int8          // how often another call may have gone first
+	overtaken int8          // how often another call may have gone before it, since it is the first
 }
 
-// maxOvertaken is how often a waiter may be overtaken. Waking it for each
-// message would cost more than most messages do.
+// maxOvertaken is how often the first in the queue may be overtaken. Waking it
+// for each message would cost more than most messages do.
 const maxOvertaken = 16
 
 // enter gets the turn for c, which ends it with pass.
