@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -488,16 +489,40 @@ func TestBytesThatArriveAtTheLastMomentWin(t *testing.T) {
 	})
 }
 
+// arrivedRecords returns a connection of TLS for which the kernel holds records,
+// and nothing else.
+func arrivedRecords(t *testing.T, records ...string) net.Conn {
+	local, remote := tcpPair(t)
+	require.NoError(t, local.(*net.TCPConn).SetReadBuffer(1<<20))
+	written := 0
+	serverConfig, clientConfig := tlsConfigs()
+	server := tls.Server(&hooked{Conn: remote, write: func(p []byte) (int, error) {
+		written += len(p)
+		return remote.Write(p)
+	}}, serverConfig)
+	go server.Write([]byte("x"))
+	client := tls.Client(local, clientConfig)
+	_, err := io.ReadFull(client, make([]byte, 1)) // and the session ticket before it
+	require.NoError(t, err)
+	written = 0
+	for _, record := range records {
+		_, err := server.Write([]byte(record))
+		require.NoError(t, err)
+	}
+	raw, err := local.(*net.TCPConn).SyscallConn()
+	require.NoError(t, err)
+	buf := make([]byte, written)
+	require.NoError(t, raw.Read(func(fd uintptr) bool {
+		n, _, _ := syscall.Recvfrom(int(fd), buf, syscall.MSG_PEEK)
+		return n == written // else the kernel is at it
+	}))
+	return client
+}
+
 // Bytes that have arrived win over a cancellation, in however many records, and
 // also if the handshake was done before the connection was wrapped.
 func TestArrivedRecordsWinOverTheContext(t *testing.T) {
-	local, remote := tlsPair(t)
-	s := bufsock.NewBufferedSocket(local)
-	for _, record := range []string{"a ", "li", "ne", "\n"} {
-		_, err := remote.Write([]byte(record))
-		require.NoError(t, err)
-	}
-	awaitReadable(t, local.(*tls.Conn).NetConn())
+	s := bufsock.NewBufferedSocket(arrivedRecords(t, "a ", "li", "ne", "\n"))
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	msg, err := s.RecvUntil(lf, bufsock.WithContext(ctx))
@@ -511,30 +536,7 @@ func TestArrivedRecordsWinOverTheContext(t *testing.T) {
 // kernel holds.
 func TestManyArrivedRecordsWinOverTheContext(t *testing.T) {
 	const records, burst = 10_000, 50 * time.Millisecond
-	local, remote := tcpPair(t)
-	require.NoError(t, local.(*net.TCPConn).SetReadBuffer(1<<20))
-	written := 0
-	serverConfig, clientConfig := tlsConfigs()
-	server := tls.Server(&hooked{Conn: remote, write: func(p []byte) (int, error) {
-		written += len(p)
-		return remote.Write(p)
-	}}, serverConfig)
-	go server.Write([]byte("x"))
-	s := bufsock.NewBufferedSocket(tls.Client(local, clientConfig))
-	_, err := s.RecvSize(1)
-	require.NoError(t, err)
-	written = 0
-	for range records {
-		_, err := server.Write([]byte("x"))
-		require.NoError(t, err)
-	}
-	raw, err := local.(*net.TCPConn).SyscallConn()
-	require.NoError(t, err)
-	buf := make([]byte, written)
-	require.NoError(t, raw.Read(func(fd uintptr) bool {
-		n, _, _ := syscall.Recvfrom(int(fd), buf, syscall.MSG_PEEK)
-		return n == written // else the kernel is at it
-	}))
+	s := bufsock.NewBufferedSocket(arrivedRecords(t, slices.Repeat([]string{"x"}, records)...))
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	d, err := elapsed(func() error { _, err := s.Peek(records, bufsock.WithContext(ctx)); return err })
@@ -560,18 +562,22 @@ func (f *fading) Err() error {
 // Nor does a cancel between two reads win over what has arrived.
 func TestArrivedRecordsWinOverACancelBetweenTwoReads(t *testing.T) {
 	for n := 1; n < 20; n++ {
-		local, remote := tlsPair(t)
-		s := bufsock.NewBufferedSocket(local)
-		for _, record := range []string{"a ", "li", "ne", "\n"} {
-			_, err := remote.Write([]byte(record))
-			require.NoError(t, err)
-		}
-		awaitReadable(t, local.(*tls.Conn).NetConn())
+		s := bufsock.NewBufferedSocket(arrivedRecords(t, "a ", "li", "ne", "\n"))
 		ctx, cancel := context.WithCancel(t.Context())
 		msg, err := s.RecvUntil(lf, bufsock.WithContext(&fading{ctx, n, cancel}))
 		require.NoError(t, err, "at the question %d", n)
 		require.Equal(t, "a line", string(msg))
 		cancel()
+	}
+}
+
+// Nor does an end that comes before the first read has begun.
+func TestArrivedRecordsWinOverAnEndBeforeTheFirstRead(t *testing.T) {
+	for range 20 {
+		s := bufsock.NewBufferedSocket(arrivedRecords(t, "a ", "li", "ne", "\n"))
+		msg, err := s.RecvUntil(lf, bufsock.WithTimeout(time.Nanosecond))
+		require.NoError(t, err)
+		require.Equal(t, "a line", string(msg))
 	}
 }
 

@@ -492,7 +492,11 @@ func (h *half) commit(n int) {
 func (c *call) read(p []byte) (int, error) {
 	c.flushed = false
 	for range maxEmptyReads {
-		if n, err := c.transfer(p); n > 0 || err != nil {
+		n, err := c.transfer(p)
+		if n == 0 && err == errTimeUp && c.mayLook() {
+			n, err = c.transfer(p)
+		}
+		if n > 0 || err != nil {
 			if n > 0 && err != errClosed {
 				err = nil
 			}

@@ -110,12 +110,12 @@ func (c *call) transfer(p []byte) (int, error) {
 		n, err := c.l.conn.Write(p)
 		return c.result(n, len(p), err)
 	}
+	n, err := 0, error(nil)
 	if c.mayGlimpse() {
-		if n, err := c.glimpse(p); n > 0 || err != nil {
-			return c.result(n, len(p), err)
-		}
+		n, err = c.readArrived(p)
+	} else {
+		n, err = c.l.conn.Read(p)
 	}
-	n, err := c.l.conn.Read(p)
 	return c.result(n, len(p), err)
 }
 
@@ -131,10 +131,11 @@ func (c *call) transfer(p []byte) (int, error) {
 // take even an attempt for the end of the session.
 func (c *call) ready() error {
 	if !c.out && (c.tried || c.ctx != nil) && c.expired() {
-		// Bytes that have come between two reads win over a cancel.
-		again := c.canceled() && !c.h.sends
+		// Bytes that have come between two reads win over a cancel, and over any
+		// end where that costs no wait.
+		canceled := c.canceled() && !c.h.sends
 		c.giveUp()
-		c.tried = c.tried && !again
+		c.tried = c.tried && !canceled && !c.mayGlimpse()
 	}
 	if c.out || c.timeout == 0 {
 		if err := c.mayTransfer(); err != nil {
@@ -224,20 +225,36 @@ func (c *call) mayGlimpse() bool {
 	return (c.timeout == 0 || c.out) && !c.h.sends && c.l.gate != nil && c.l.raw != nil
 }
 
-// glimpse is the read of a call that does not wait on TLS. It returns no bytes and no
-// error if a record may have come that must be read to know.
-func (c *call) glimpse(p []byte) (int, error) {
-	// What crypto/tls holds it returns behind a deadline, too.
+// mayLook reports whether a read whose time was up before it could try, perhaps,
+// is followed by one that does not wait.
+func (c *call) mayLook() bool {
+	if c.out || !c.expired() {
+		return false
+	}
+	c.giveUp()
+	c.tried = !c.mayGlimpse()
+	return !c.tried
+}
+
+// readArrived is the read of a call that does not wait on TLS. Where a record
+// may have come it must be read to know, within the grace; if that is over and
+// there are bytes still, the machine was busy, and not the peer late.
+func (c *call) readArrived(p []byte) (int, error) {
+	n, err := c.readHeld(p)
+	for n == 0 && isDeadlineError(err) && c.hasArrived() && now() < c.burst {
+		if err := c.extend(now().plus(grace)); err != nil {
+			return 0, err
+		}
+		n, err = c.l.conn.Read(p)
+	}
+	return n, err
+}
+
+// readHeld reads what crypto/tls holds, which it returns behind a deadline, too.
+func (c *call) readHeld(p []byte) (int, error) {
 	c.h.look(c.l, true)
-	n, err := c.l.conn.Read(p)
-	c.h.look(c.l, false)
-	if n > 0 || !isDeadlineError(err) {
-		return n, err
-	}
-	if !c.hasArrived() {
-		return 0, err
-	}
-	return 0, nil
+	defer c.h.look(c.l, false)
+	return c.l.conn.Read(p)
 }
 
 // hasArrived reports whether the descriptor under TLS has something to read.
