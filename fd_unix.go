@@ -145,12 +145,12 @@ func (c *call) noteErrno(err error) {
 }
 
 // peek reports whether the descriptor has something to read, the end of the
-// stream included. An error may be reported by the kernel only once.
+// stream included, whatever its deadline is. An error may be reported by the
+// kernel only once.
 func peek(raw syscall.RawConn) (arrived bool, err error) {
-	refused := raw.Read(func(fd uintptr) bool {
+	refused := raw.Control(func(fd uintptr) {
 		var one [1]byte
 		_, _, err = syscall.Recvfrom(int(fd), one[:], syscall.MSG_PEEK)
-		return true
 	})
 	switch {
 	case refused != nil || err == syscall.EAGAIN || err == syscall.EINTR:
