@@ -49,19 +49,19 @@ func (s *BufferedSocket) Write(p []byte) (int, error) {
 		return 0, c.explainConn(err)
 	}
 	defer c.leave()
-	before := c.h.size()
-	if err = c.mayWrite(); err == nil {
-		err = c.writeJoined(p)
+	if err := c.mayWrite(); err != nil {
+		return 0, c.explainConn(err)
 	}
-	return max(c.sent-before, 0), c.explainConn(err)
+	head := c.h.queued()
+	err = c.writeJoined(head, p)
+	return max(c.sent-len(head), 0), c.explainConn(err)
 }
 
-// writeJoined sends what is buffered and p in one write, because some peers take
-// what one read returns for a whole command.
-func (c *call) writeJoined(p []byte) error {
-	head := c.h.queued()
+// writeJoined sends the head, which is what was queued, and p in one write,
+// because some peers take what one read returns for a whole command.
+func (c *call) writeJoined(head, p []byte) error {
 	if len(head) == 0 || c.l.takesVector {
-		return c.transmit([][]byte{p})
+		return c.transmit(head, [][]byte{p})
 	}
 	both := newBuffer(len(head) + len(p))
 	defer both.free()

@@ -163,7 +163,7 @@ func blame(in, out *call, err error) {
 // flushAll sends what is buffered, also what is added meanwhile.
 func (c *call) flushAll() error {
 	err := c.mayWrite()
-	for err == nil && c.h.size() > 0 {
+	for err == nil && len(c.h.queued()) > 0 {
 		err = c.drain()
 	}
 	return err

@@ -3,10 +3,12 @@ package bufsock_test
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net"
 	"regexp"
 	"runtime"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -168,7 +170,8 @@ func TestLawsBetweenGoroutines(t *testing.T) {
 				sending.Go(func() {
 					r := rand.New(rand.NewPCG(uint64(id), 2))
 					for i := range each {
-						msg := fmt.Appendf(nil, "%d %d %s\n", id, i, randomDigits(r))
+						digits := randomDigits(r)
+						msg := fmt.Appendf(nil, "%d %d %d %s\n", id, i, len(digits), digits)
 						opts, cancel := impatience(r)
 						if !impatient {
 							opts = nil
@@ -204,9 +207,9 @@ func TestLawsBetweenGoroutines(t *testing.T) {
 							}
 							return
 						}
-						var sender, number int
+						var sender, number, size int
 						var digits string
-						if _, err := fmt.Sscan(string(msg), &sender, &number, &digits); err != nil {
+						if _, err := fmt.Sscan(string(msg), &sender, &number, &size, &digits); err != nil || len(digits) != size || strings.Trim(digits, digits[:1]) != "" {
 							t.Errorf("torn message %.40q", msg)
 							return
 						}
@@ -224,10 +227,74 @@ func TestLawsBetweenGoroutines(t *testing.T) {
 			require.NoError(t, from.Flush())
 			require.NoError(t, from.Close())
 			receiving.Wait()
-			require.Len(t, seen, senders*each)
-			for msg, n := range seen {
-				require.Equal(t, 1, n, msg)
+			for id := range senders {
+				for i := range each {
+					require.Equal(t, 1, seen[fmt.Sprint(id, i)], "message %d of sender %d", i, id)
+				}
 			}
+		})
+	}
+}
+
+// TestLawsBesideFailedSends has small sends fail in the queue beside large ones
+// that are cut by their timeouts: nothing is lost of either, whichever moment the
+// bytes of the small ones come to the send buffer at.
+func TestLawsBesideFailedSends(t *testing.T) {
+	const senders, each = 4, 10_000
+	for _, transport := range []transport{{"TCP", tcpPair}, {"Unix", unixPair}} {
+		t.Run(transport.name, func(t *testing.T) {
+			a, b := transport.pair(t)
+			require.NoError(t, a.(interface{ SetWriteBuffer(int) error }).SetWriteBuffer(4096)) // to cut
+			s := bufsock.NewBufferedSocket(a, bufsock.WithTimeout(100*time.Microsecond))
+			counts := make(chan map[byte]int)
+			go func() {
+				all, _ := io.ReadAll(b)
+				n := map[byte]int{}
+				for _, b := range all {
+					n[b]++
+				}
+				counts <- n
+			}()
+			given := map[byte]int{}
+			var small sync.WaitGroup
+			for id := range senders {
+				msg := bytes.Repeat([]byte{'a' + byte(id)}, 1+id*5)
+				given[msg[0]] = each * len(msg)
+				small.Go(func() {
+					for range each {
+						if _, err := s.Send(msg, bufsock.WithTimeout(bufsock.NonBlocking)); err != nil && kind(err) != "later" {
+							t.Error(err)
+						}
+					}
+				})
+			}
+			large := bytes.Repeat([]byte("L"), 20_000)
+			done := make(chan struct{})
+			go func() { small.Wait(); close(done) }()
+			for i, sending := 0, true; sending; i++ {
+				select {
+				case <-done:
+					sending = false
+				default:
+				}
+				var n int
+				var err error
+				if i%2 == 0 {
+					n = len(large)
+					_, err = s.Send(large)
+				} else {
+					require.NoError(t, s.SetWriteDeadline(time.Now().Add(100*time.Microsecond)))
+					n, err = s.Write(large)
+					require.NoError(t, s.SetWriteDeadline(time.Time{}))
+				}
+				if err != nil {
+					require.Equal(t, "later", kind(err), err)
+				}
+				given['L'] += n
+			}
+			require.NoError(t, s.Flush(bufsock.WithTimeout(bufsock.NoTimeout)))
+			require.NoError(t, s.Close())
+			require.Equal(t, given, <-counts)
 		})
 	}
 }

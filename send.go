@@ -93,7 +93,7 @@ func (c *call) sendRest(data []byte) (int, error) {
 	case c.failed != nil:
 		err = c.judge(c.failed)
 	default:
-		err = c.drain()
+		err = c.drainTo(len(data))
 	}
 	return c.sent, c.explain(err, want{})
 }
@@ -193,7 +193,7 @@ func (c *call) sendAll(header []byte, pieces [][]byte) (int, error) {
 	}
 	h.mu.Unlock()
 	if small {
-		err = c.drain()
+		err = c.drainTo(size)
 	} else {
 		err = c.transmitOrKeep(pieces)
 	}
@@ -281,12 +281,15 @@ func (h *half) queued() []byte {
 }
 
 // drain sends what is in the send buffer now.
-func (c *call) drain() error {
+func (c *call) drain() error { return c.drainTo(c.sent + len(c.h.queued())) }
+
+// drainTo sends what is in the send buffer until so many bytes are sent. A try
+// may go beyond the goal, if other sends have failed meanwhile and left theirs
+// there.
+func (c *call) drainTo(goal int) error {
 	if !c.l.polls {
-		return c.transmit(nil)
+		return c.transmit(c.h.queued()[:goal-c.sent], nil)
 	}
-	// A try may go beyond the goal, if another send has failed in the meantime.
-	goal := c.sent + c.h.size()
 	for c.sent < goal {
 		if err := c.poll(); err != nil {
 			return err
@@ -299,15 +302,15 @@ func (c *call) drain() error {
 // transmitOrKeep is transmit that adds to the send buffer what it could not
 // send of the pieces, also if the connection panics.
 func (c *call) transmitOrKeep(pieces [][]byte) error {
-	before := c.h.size()
-	defer func() { c.h.keep(max(before-c.sent, 0), pieces, max(c.sent-before, 0)) }()
-	return c.transmit(pieces)
+	head := c.h.queued()
+	defer func() { c.h.keep(max(len(head)-c.sent, 0), pieces, max(c.sent-len(head), 0)) }()
+	return c.transmit(head, pieces)
 }
 
-// transmit sends the send buffer and the pieces through the connection's own
-// methods. What was sent of the buffer is consumed.
-func (c *call) transmit(pieces [][]byte) error {
-	head := c.h.queued()
+// transmit sends the head, which is what was queued, and the pieces through the
+// connection's own methods. What was sent of the head is consumed. Sends that
+// fail meanwhile may have added to the buffer behind it.
+func (c *call) transmit(head []byte, pieces [][]byte) error {
 	if c.l.takesVector && (len(head) > 0 && len(pieces) > 0 || len(pieces) > 1) {
 		n, err := c.transmitVector(head, pieces)
 		c.sent += n
