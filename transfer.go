@@ -110,12 +110,11 @@ func (c *call) transfer(p []byte) (int, error) {
 		n, err := c.l.conn.Write(p)
 		return c.result(n, len(p), err)
 	}
-	n, err := 0, error(nil)
+	read := c.l.conn.Read
 	if c.mayGlimpse() {
-		n, err = c.readArrived(p)
-	} else {
-		n, err = c.l.conn.Read(p)
+		read = c.readArrived
 	}
+	n, err := read(p)
 	return c.result(n, len(p), err)
 }
 
