@@ -116,6 +116,9 @@ func (c *call) own() {
 		}
 	case c.l.polls && c.ctx == nil && c.timeout != 0:
 		// It will mostly have to wait, and where it does there is less stack.
+		if c.h.alarm.timer == nil {
+			c.makeTimer()
+		}
 		_ = c.startWait()
 	}
 }

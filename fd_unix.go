@@ -39,7 +39,8 @@ func descriptor(conn net.Conn) syscall.RawConn {
 // attempt returns a function that moves bytes between the buffer and the
 // descriptor without waiting. If there are none to move and the call may wait it
 // returns false, and is called again when there are. It should need little
-// stack, as it is the deepest that a call that waits comes.
+// stack, as it is the deepest that a call that waits comes. A read that finds
+// nothing has memory only for the moment.
 func (c *call) attempt() func(fd uintptr) (done bool) {
 	return func(fd uintptr) bool {
 		if c.goOn() != nil {
@@ -47,10 +48,15 @@ func (c *call) attempt() func(fd uintptr) (done bool) {
 		}
 		n, err := 0, error(syscall.EINTR)
 		for err == syscall.EINTR {
-			if c.h.sends {
+			switch {
+			case c.h.sends:
 				n, err = c.attemptWrite(int(fd))
-			} else {
-				n, err = c.attemptRead(int(fd))
+			case c.h.data != nil:
+				n, err = c.attemptReadMore(int(fd))
+			default:
+				b := newBuffer(int(c.s.readSize.Load()))
+				n, err = syscall.Read(int(fd), b.mem[:c.s.readSize.Load()])
+				c.h.begin(b, n)
 			}
 		}
 		if n > 0 {
@@ -63,6 +69,19 @@ func (c *call) attempt() func(fd uintptr) (done bool) {
 		c.fail(err)
 		return true
 	}
+}
+
+// begin makes b, into which n bytes were read, the buffer, if there are any.
+// Nobody else has seen it before.
+func (h *half) begin(b *buffer, n int) {
+	if n <= 0 {
+		b.free()
+		return
+	}
+	b.w = n
+	h.mu.Lock()
+	h.data = b
+	h.mu.Unlock()
 }
 
 // fail notes what a try has found instead of bytes.
@@ -87,25 +106,8 @@ func (c *call) mustFlush() bool {
 	return c.flush
 }
 
-// attemptRead reads what the descriptor holds, at most the read size. It takes
-// memory only for the moment, unless there are bytes to keep.
-func (c *call) attemptRead(fd int) (int, error) {
-	if c.h.data != nil {
-		return c.attemptReadMore(fd)
-	}
-	b := newBuffer(int(c.s.readSize.Load())) // nobody else sees it before there is something in it
-	n, err := syscall.Read(fd, b.mem[:c.s.readSize.Load()])
-	if n <= 0 {
-		b.free()
-		return 0, err
-	}
-	b.w = n
-	c.h.mu.Lock()
-	c.h.data = b
-	c.h.mu.Unlock()
-	return n, nil
-}
-
+// attemptReadMore reads what the descriptor holds, at most the read size, behind
+// what is buffered.
 func (c *call) attemptReadMore(fd int) (int, error) {
 	n, err := syscall.Read(fd, c.h.space(int(c.s.readSize.Load())))
 	if n > 0 {

@@ -80,11 +80,16 @@ func (c *call) startWait() error {
 	c.armed = true
 	number, err := c.h.arm(c.s, c.l, c.until, watched)
 	if err == nil && watched {
-		s, h := c.s, c.h
-		c.watch = &watch{Context: c.ctx, end: func() { s.cancel(h, number) }}
-		c.unwatch = context.AfterFunc(c.watch, c.watch.end)
+		c.watchContext(number)
 	}
 	return err
+}
+
+// watchContext sees that the end of the context ends the call of the number.
+func (c *call) watchContext(number uint32) {
+	s, h := c.s, c.h
+	c.watch = &watch{Context: c.ctx, end: func() { s.cancel(h, number) }}
+	c.unwatch = context.AfterFunc(c.watch, c.watch.end)
 }
 
 // A watch is the context of a call as package context gets to see it, which may
@@ -213,6 +218,19 @@ func (h *half) setTimer(s *BufferedSocket) {
 		return
 	}
 	a.timer.Reset(d)
+}
+
+// makeTimer is what setTimer does for the first call, in fewer frames.
+func (c *call) makeTimer() {
+	c.startClock()
+	if c.until == never {
+		return
+	}
+	s, h := c.s, c.h
+	h.alarm.mu.Lock()
+	defer h.alarm.mu.Unlock()
+	h.alarm.rings = c.until
+	h.alarm.timer = time.AfterFunc(time.Duration(c.until-now()), func() { s.ring(h) })
 }
 
 // ring is what the timer does: it ends the call under way if its time is up.

@@ -32,54 +32,64 @@ func (c *call) mayProbe() bool {
 // poll moves bytes between the buffer and the descriptor: as many as one read
 // or write takes. It tries first and waits only if it must. The last try of a
 // call whose time is up does not wait.
-func (c *call) poll() error {
+func (c *call) poll() (err error) {
 	c.flushed = false
-	for {
-		if !c.out && c.timeout != 0 && (c.tried || c.ctx != nil) && c.expired() {
-			c.giveUp()
-		}
-		c.tried = true
-		c.probing = c.out || c.timeout == 0
-		if c.probing && !c.mayProbe() {
+	for again := true; again; {
+		if !c.mayTry() {
 			return errTimeUp
 		}
-		c.moved, c.failed, c.flush = 0, nil, false
-		var err error
 		if c.h.sends {
 			err = c.l.raw.Write(c.try)
 		} else {
 			err = c.l.raw.Read(c.try)
 		}
-		switch {
-		case c.moved > 0:
-			c.total = plus(c.total, c.moved)
-			if !c.h.sends {
-				c.l.goesOn(c.moved)
-			}
-			return nil
-		case c.failed != nil:
-			if c.goOn() == errClosed {
-				return errClosed
-			}
-			return c.judge(c.failed)
-		case c.flush:
-			if err := c.flushFirst(); err != nil {
-				return err
-			}
-			continue
-		}
-		if err := c.goOn(); err != nil {
-			return err
-		}
-		switch {
-		case err == nil:
-			return errTimeUp // it was a probe
-		case !isDeadlineError(err):
-			return c.judge(c.l.opError(c.h.verb(), errors.Unwrap(err)))
-		case c.out || !c.expired():
-			return errTimeUp // by the user's deadline
-		}
+		again, err = c.conclude(err)
 	}
+	return err
+}
+
+// mayTry prepares a try.
+func (c *call) mayTry() bool {
+	if !c.out && c.timeout != 0 && (c.tried || c.ctx != nil) && c.expired() {
+		c.giveUp()
+	}
+	c.tried = true
+	c.probing = c.out || c.timeout == 0
+	c.moved, c.failed, c.flush = 0, nil, false
+	return !c.probing || c.mayProbe()
+}
+
+// conclude says what a try has come to, given what the descriptor has returned for
+// it, and whether to try again.
+func (c *call) conclude(refused error) (again bool, err error) {
+	switch {
+	case c.moved > 0:
+		c.total = plus(c.total, c.moved)
+		if !c.h.sends {
+			c.l.goesOn(c.moved)
+		}
+		return false, nil
+	case c.failed != nil:
+		if c.goOn() == errClosed {
+			return false, errClosed
+		}
+		return false, c.judge(c.failed)
+	case c.flush:
+		err = c.flushFirst()
+		return err == nil, err
+	}
+	if err := c.goOn(); err != nil {
+		return false, err
+	}
+	switch {
+	case refused == nil:
+		return false, errTimeUp // it was a probe
+	case !isDeadlineError(refused):
+		return false, c.judge(c.l.opError(c.h.verb(), errors.Unwrap(refused)))
+	case c.out || !c.expired():
+		return false, errTimeUp // by the user's deadline
+	}
+	return true, nil
 }
 
 // judge notes an error that the connection has returned.
