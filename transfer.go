@@ -120,11 +120,13 @@ func (c *call) transfer(p []byte) (int, error) {
 		n, err := c.l.conn.Write(p)
 		return c.result(n, len(p), err)
 	}
-	read := c.l.conn.Read
+	var n int
+	var err error
 	if c.mayGlimpse() {
-		read = c.readArrived
+		n, err = c.readArrived(p)
+	} else {
+		n, err = c.l.conn.Read(p)
 	}
-	n, err := read(p)
 	return c.result(n, len(p), err)
 }
 
