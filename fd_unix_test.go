@@ -582,21 +582,38 @@ func TestArrivedRecordsWinOverAnEndBeforeTheFirstRead(t *testing.T) {
 }
 
 // That holds for a large message that is read straight into the caller's memory,
-// too.
+// too, whether its size is known or not.
 func TestLargeMessagesThatArriveAtTheLastMomentWin(t *testing.T) {
-	const size = 20_000
-	sockets(t, func(t *testing.T, local, remote net.Conn) {
-		s := bufsock.NewBufferedSocket(local)
-		ctx, cancel := context.WithCancel(t.Context())
-		last := &eventful{ctx, func() {
-			_, err := remote.Write(make([]byte, size))
-			assert.NoError(t, err)
-			awaitReadable(t, local)
-		}}
-		time.AfterFunc(time.Millisecond, cancel)
-		_, err := s.RecvSize(size, bufsock.AppendTo(make([]byte, 0, size)), bufsock.WithContext(last), bufsock.WithTimeout(bufsock.NoTimeout))
-		require.NoError(t, err)
-	})
+	message := append(make([]byte, 80_000), '\n')
+	for op, receive := range map[string]func(s *bufsock.BufferedSocket, opts ...bufsock.Option) error{
+		"RecvSize": func(s *bufsock.BufferedSocket, opts ...bufsock.Option) error {
+			_, err := s.RecvSize(len(message), opts...)
+			return err
+		},
+		"RecvUntil": func(s *bufsock.BufferedSocket, opts ...bufsock.Option) error {
+			_, err := s.RecvUntil(lf, opts...)
+			return err
+		},
+	} {
+		t.Run(op, func(t *testing.T) {
+			sockets(t, func(t *testing.T, local, remote net.Conn) {
+				s := bufsock.NewBufferedSocket(local, bufsock.WithMaxSize(bufsock.NoLimit))
+				const begun = 70_000
+				go remote.Write(message[:begun])
+				_, err := s.Peek(begun)
+				require.NoError(t, err)
+				ctx, cancel := context.WithCancel(t.Context())
+				last := &eventful{ctx, func() {
+					_, err := remote.Write(message[begun:])
+					assert.NoError(t, err)
+					awaitReadable(t, local)
+				}}
+				time.AfterFunc(time.Millisecond, cancel)
+				dst := make([]byte, 0, 200_000)
+				require.NoError(t, receive(s, bufsock.AppendTo(dst), bufsock.WithContext(last), bufsock.WithTimeout(bufsock.NoTimeout)))
+			})
+		})
+	}
 }
 
 // awaitReadable returns when the kernel holds bytes for conn.

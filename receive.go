@@ -8,10 +8,6 @@ import (
 	"slices"
 )
 
-// directSize is how much of a message must still be missing for it to be read
-// straight into the caller's memory.
-const directSize = 16 << 10
-
 // maxEmptyReads is how many reads in a row may return neither bytes nor an
 // error, as in bufio.
 const maxEmptyReads = 100
@@ -145,8 +141,9 @@ func (c *call) awaitSize(size, n int) error {
 // *MessageTooLongError, as soon as that is certain; if the stream ends before a
 // delimiter, a *ConnectionClosedError. It takes [WithTimeout],
 // [WithIdleTimeout], [WithContext], [WithMaxSize], [WithDelimiter], [WithFlush]
-// and [AppendTo]. A call that fails has consumed nothing, and the same call
-// goes on with the search where it was.
+// and [AppendTo]; a large message is read straight into dst if it has room. A
+// call that fails has consumed nothing, and the same call goes on with the
+// search where it was.
 func (s *BufferedSocket) RecvUntil(delim []byte, opts ...Option) ([]byte, error) {
 	msg, c, err := s.untilAtHand("RecvUntil", delim, opts)
 	if c != nil {
@@ -506,74 +503,6 @@ func (c *call) read(p []byte) (int, error) {
 	return 0, io.ErrNoProgress
 }
 
-// A direct is what was read straight into memory of the caller. In the stream
-// it stands behind the first at bytes of the buffer.
-type direct struct {
-	p  []byte
-	at int
-}
-
-func (d *direct) len() int {
-	if d == nil {
-		return 0
-	}
-	return len(d.p)
-}
-
-// readDirect reads what is missing of a message of size bytes, which begins at
-// the place, into dst, if that has room and it is worth it. What it returns no
-// error for may still be missing bytes.
-func (c *call) readDirect(at, size int) error {
-	h := c.h
-	begun := max(h.data.len()-at, 0)
-	if size-begun < directSize || cap(c.dst)-len(c.dst) < size || c.timeout == 0 || c.canceled() {
-		return nil
-	}
-	p := c.dst[len(c.dst):][begun:size]
-	for n := 0; n < len(p); {
-		if err := c.mayReadDirect(); err != nil {
-			return err
-		}
-		m, err := c.read(p[n:])
-		if err == errTimeUp && c.l.polls {
-			return nil // fill can look for what has arrived
-		}
-		if err != nil {
-			return err
-		}
-		if c.idling {
-			c.begin()
-		}
-		n += m
-		h.mu.Lock()
-		c.direct = direct{p[:n], at + begun}
-		h.direct = &c.direct
-		h.mu.Unlock()
-	}
-	return nil
-}
-
-func (c *call) mayReadDirect() error {
-	if err := c.goOn(); err != nil {
-		return err
-	}
-	return c.kept()
-}
-
-// restoreDirect moves what was read into memory of the caller into the buffer,
-// where it belongs until a call consumes it.
-func (h *half) restoreDirect() {
-	d := h.direct
-	h.direct = nil
-	if d == nil || h.state.Load() == closed {
-		return
-	}
-	if h.data == nil {
-		h.data = newBuffer(len(d.p))
-	}
-	copy(h.data.insert(d.at, len(d.p)), d.p)
-}
-
 // empty returns an empty message without waiting for the turn.
 func (r *request) empty(h *half) ([]byte, error) {
 	if err := h.isClosed(r.op); err != nil {
@@ -608,7 +537,7 @@ func (c *call) takePart(at, size, n int) (msg []byte) {
 		msg = c.dst[:len(c.dst)+size]
 		part := msg[len(c.dst):]
 		copy(part, data[at:d.at])
-		copy(part[d.at-at+len(d.p):], data[d.at:])
+		copy(part[min(d.at-at+len(d.p), size):], data[d.at:]) // d may end in the delimiter
 		h.direct = nil
 		n -= len(d.p)
 	} else {

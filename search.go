@@ -11,13 +11,18 @@ import (
 func (c *call) awaitDelimiter(at int, delim []byte) (int, error) {
 	from := c.h.data.resume(at, delim)
 	for {
-		i, err := c.findDelimiter(at, from, delim)
+		data := c.h.data.head(c.limit())
+		i, err := c.findDelimiter(data, at, from, delim)
+		from = max(from, len(data)-len(delim)+1)
+		switch {
+		case i >= 0 || err != nil:
+		case c.maySearchDirect():
+			i, from, err = c.searchDirect(from, delim)
+		default:
+			err = c.fill()
+		}
 		if i >= 0 {
 			return i, nil
-		}
-		from = max(from, min(c.h.data.len(), c.limit())-len(delim)+1)
-		if err == nil {
-			err = c.fill()
 		}
 		if err != nil {
 			c.suspend(at, from, delim)
@@ -26,16 +31,15 @@ func (c *call) awaitDelimiter(at int, delim []byte) (int, error) {
 	}
 }
 
-// findDelimiter returns where the first delimiter begins at from or behind it,
-// or -1, and an error if there cannot be one.
-func (c *call) findDelimiter(at, from int, delim []byte) (int, error) {
-	limit := c.limit()
-	data := c.h.data.head(limit)
+// findDelimiter returns where the first delimiter begins in data at from or
+// behind it, or -1, and an error if none can end within the limit that begins at
+// the place.
+func (c *call) findDelimiter(data []byte, at, from int, delim []byte) (int, error) {
 	start := min(from, len(data))
 	if i := bytes.Index(data[start:], delim); i >= 0 {
 		return start + i, nil
 	}
-	if !canStillEnd(data[min(at, len(data)):], delim, limit-at) {
+	if !canStillEnd(data[min(at, len(data)):], delim, c.limit()-at) {
 		return -1, c.tooLong(bytes.Clone(delim))
 	}
 	return -1, nil
