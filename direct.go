@@ -1,5 +1,7 @@
 package bufsock
 
+import "bytes"
+
 const (
 	// directSize is how much of a message must still be missing, or at least fit
 	// into dst, for it to be read straight into the caller's memory.
@@ -68,9 +70,9 @@ func (c *call) maySearchDirect() bool {
 }
 
 // searchDirect moves what is buffered to dst, reads the rest of the message
-// behind it, and returns where the delimiter begins. If there is no more room, or
-// an error, all is in the buffer again and the first searched bytes need no
-// second look; it returns -1.
+// behind it, and returns where the delimiter begins, which need not fit. If the
+// message does not, or there is an error, all is in the buffer again and the
+// first searched bytes need no second look; it returns -1.
 func (c *call) searchDirect(from int, delim []byte) (i, searched int, err error) {
 	p := c.dst[len(c.dst):cap(c.dst)]
 	p = p[:min(len(p), c.limit())]
@@ -92,6 +94,11 @@ func (c *call) searchDirect(from int, delim []byte) (i, searched int, err error)
 		c.cutDirect(i + len(delim))
 		return i, from, nil
 	}
+	if err == nil {
+		if i, err = c.searchBehind(p, delim); i >= 0 {
+			return i, from, nil
+		}
+	}
 	c.h.mu.Lock()
 	c.h.restoreDirect()
 	c.h.mu.Unlock()
@@ -99,6 +106,30 @@ func (c *call) searchDirect(from int, delim []byte) (i, searched int, err error)
 		err = c.fill() // which can look for what has arrived
 	}
 	return -1, from, err
+}
+
+// searchBehind returns where a delimiter begins in p, which is full, or at its
+// end, and ends in the buffer behind it; or -1.
+func (c *call) searchBehind(p, delim []byte) (int, error) {
+	for {
+		data, pending := c.h.data.bytes(), false
+		for i := max(0, len(p)-len(delim)+1); i <= len(p) && i+len(delim) <= c.limit(); i++ {
+			rest, ok := bytes.CutPrefix(delim, p[i:])
+			switch n := min(len(rest), len(data)); {
+			case !ok || !bytes.Equal(rest[:n], data[:n]):
+			case n == len(rest):
+				return i, nil
+			default:
+				pending = true
+			}
+		}
+		if !pending {
+			return -1, nil
+		}
+		if err := c.fill(); err != nil {
+			return -1, err
+		}
+	}
 }
 
 // moveDirect moves what is buffered to p, which is memory of the caller.
@@ -143,7 +174,7 @@ func (c *call) mayReadDirect() error {
 func (h *half) restoreDirect() {
 	d := h.direct
 	h.direct = nil
-	if d == nil || h.state.Load() == closed {
+	if d == nil {
 		return
 	}
 	if h.data == nil {

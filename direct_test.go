@@ -142,7 +142,7 @@ func TestDirectSearch(t *testing.T) {
 		}
 		var stream []byte
 		for range 3 {
-			stream = append(stream, strings.Repeat(filler, r.IntN(400_000))+"x"+delim...)
+			stream = append(stream, strings.Repeat(filler, r.IntN(400_000))+[]string{"", "x"}[r.IntN(2)]+delim...)
 		}
 		once := errors.New("once")
 		w := &wire{}
@@ -159,14 +159,20 @@ func TestDirectSearch(t *testing.T) {
 		}
 		s := bufsock.NewBufferedSocket(w)
 		for len(stream) > 0 {
-			limit := r.IntN(600_000)
-			dst := append(make([]byte, 0, 3+r.IntN(600_000)), "dst"...)
+			end := bytes.Index(stream, []byte(delim)) + len(delim)
+			limit, room := r.IntN(600_000), r.IntN(600_000)
+			if r.IntN(2) == 0 {
+				limit = max(0, end+r.IntN(7)-5)
+			}
+			if r.IntN(2) == 0 {
+				room = max(0, end+r.IntN(7)-3) // about what is needed
+			}
+			dst := append(make([]byte, 0, 3+room), "dst"...)
 			opts := []bufsock.Option{bufsock.WithMaxSize(limit), bufsock.AppendTo(dst)}
 			if r.IntN(2) == 0 {
 				opts = append(opts, bufsock.WithDelimiter())
 			}
 			msg, err := s.RecvUntil([]byte(delim), opts...)
-			end := bytes.Index(stream, []byte(delim)) + len(delim)
 			if err != nil {
 				require.Equal(t, "dst", string(msg))
 				require.True(t, bytes.HasPrefix(stream, s.RecvBuffer()), "not what came")
@@ -221,6 +227,29 @@ func TestDirectSearchThatTimesOut(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, "next", string(msg))
 	})
+}
+
+// It is not moved elsewhere if just the delimiter does not fit, wherever that is
+// cut.
+func TestDirectSearchThatFitsWithoutTheDelimiter(t *testing.T) {
+	const size = 4 << 20
+	message := strings.Repeat("x", size)
+	for room := size; room <= size+3; room++ {
+		for cut := size - 1; cut <= size+2; cut++ {
+			all := message + "abc"
+			s := bufsock.NewBufferedSocket(segments(all[:70_000], all[70_000:cut], all[cut:]), bufsock.WithMaxSize(bufsock.NoLimit))
+			_, err := s.Peek(70_000)
+			require.NoError(t, err)
+			into := bufsock.AppendTo(make([]byte, 0, room))
+			n := allocated(func() {
+				var msg []byte
+				msg, err = s.RecvUntil([]byte("abc"), into)
+				require.True(t, message == string(msg), "not the message")
+			})
+			require.NoError(t, err)
+			require.Less(t, n, uint64(size), "room for %d, cut at %d", room-size, cut-size)
+		}
+	}
 }
 
 // left returns how many bytes have not been read from w.

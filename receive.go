@@ -532,6 +532,9 @@ func (c *call) takePart(at, size, n int) (msg []byte) {
 	h := c.h
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if cap(c.dst)-len(c.dst) < size {
+		h.restoreDirect() // the delimiter that it ends in does not fit
+	}
 	data := h.data.bytes()
 	if d := h.direct; d != nil {
 		msg = c.dst[:len(c.dst)+size]
