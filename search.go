@@ -11,24 +11,30 @@ import (
 func (c *call) awaitDelimiter(at int, delim []byte) (int, error) {
 	from := c.h.data.resume(at, delim)
 	for {
-		data := c.h.data.head(c.limit())
-		i, err := c.findDelimiter(data, at, from, delim)
-		from = max(from, len(data)-len(delim)+1)
-		switch {
-		case i >= 0 || err != nil:
-		case c.maySearchDirect():
-			i, from, err = c.searchDirect(from, delim)
-		default:
-			err = c.fill()
-		}
+		i, err := c.findBuffered(at, from, delim)
 		if i >= 0 {
 			return i, nil
+		}
+		from = max(from, min(c.h.data.len(), c.limit())-len(delim)+1)
+		switch {
+		case err != nil:
+		case c.maySearchDirect():
+			if i, from, err = c.searchDirect(from, delim); i >= 0 {
+				return i, nil
+			}
+		default:
+			err = c.fill()
 		}
 		if err != nil {
 			c.suspend(at, from, delim)
 			return 0, err
 		}
 	}
+}
+
+// findBuffered is findDelimiter in what is buffered.
+func (c *call) findBuffered(at, from int, delim []byte) (int, error) {
+	return c.findDelimiter(c.h.data.head(c.limit()), at, from, delim)
 }
 
 // findDelimiter returns where the first delimiter begins in data at from or
