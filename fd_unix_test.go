@@ -67,7 +67,7 @@ func TestCallsOnABlockingDescriptorEndBehindClose(t *testing.T) {
 			closed := make(chan error, 1)
 			go func() { closed <- s.Close() }() // waits for the call, too
 			require.Eventually(t, func() bool {
-				return errors.Is(s.SetDeadline(time.Time{}), net.ErrClosed)
+				return errors.Is(s.SetReadDeadline(time.Time{}), net.ErrClosed) && errors.Is(s.SetWriteDeadline(time.Time{}), net.ErrClosed)
 			}, 10*time.Second, time.Millisecond)
 			require.NoError(t, remote.Close())
 			require.ErrorIs(t, <-result, net.ErrClosed)
