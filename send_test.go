@@ -604,6 +604,32 @@ func TestVectoredWritesPastADeadlineSendNothing(t *testing.T) {
 	})
 }
 
+// A cancel or timeout between two writes of one send, such as of a header and a
+// large payload, ends it there, and the rest is kept.
+func TestSendsThatEndBetweenTwoWrites(t *testing.T) {
+	for name, end := range map[string]func(cancel func()){
+		"canceled":  func(cancel func()) { cancel() },
+		"timed out": func(func()) { time.Sleep(time.Hour) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ctx, cancel := context.WithCancel(t.Context())
+				writes := 0
+				conn := &hooked{Conn: &wire{}, write: func(p []byte) (int, error) {
+					writes++
+					end(cancel)
+					return len(p), nil
+				}}
+				ns := bufsock.NewNetstringSocket(conn, bufsock.WithMaxSize(bufsock.NoLimit))
+				err := ns.WriteNetstring(make([]byte, 200_000), bufsock.WithContext(ctx), bufsock.WithTimeout(time.Hour))
+				require.Equal(t, "later", kind(err), err)
+				require.Equal(t, 1, writes)
+				require.Equal(t, 200_001, ns.Socket().Unsent())
+			})
+		})
+	}
+}
+
 // What a failed Send says it has sent is what the peer receives.
 func TestFailedSendsCountWhatWasSent(t *testing.T) {
 	large := make([]byte, 16<<20)

@@ -81,21 +81,26 @@ func (s *BufferedSocket) recvSplit(op string, split bufio.SplitFunc, opts []Opti
 	var t token
 	t.next(s, &c.request, split, false)
 	t.await(c, split)
+	s.recv.consume(t.size)
 	return t.msg, t.final, t.err
 }
 
 // splitAtHand looks for a token in what is buffered before it prepares what a
 // wait needs. It has the turn and ends it.
 func (s *BufferedSocket) splitAtHand(r *request, split bufio.SplitFunc) (msg []byte, final bool, err error) {
-	var c *call
-	defer func() {
-		if c == nil {
-			s.recv.leave()
-		} else {
-			c.end()
-		}
-	}()
 	var t token
+	var c *call
+	defer func() { // also if split panics
+		if c != nil {
+			s.recv.consume(t.size)
+			c.end()
+			return
+		}
+		s.recv.mu.Lock()
+		s.recv.data.consume(t.size)
+		s.recv.pass()
+		s.recv.unlock()
+	}()
 	begun := r.start()
 	if t.next(s, r, split, false); !t.done() {
 		c = s.newCall(r, &s.recv)
@@ -110,6 +115,7 @@ type token struct {
 	msg     []byte
 	err     error
 	skipped int  // bytes before the token
+	size    int  // bytes to consume
 	found   bool // there is a message
 	final   bool // and none behind it
 }
@@ -138,8 +144,8 @@ func (t *token) await(c *call, split bufio.SplitFunc) {
 	}
 }
 
-// next asks split for a token, behind the bytes that it has skipped, and takes
-// both. The caller has the turn.
+// next asks split for a token, behind the bytes that it has skipped. The caller
+// has the turn, and consumes both.
 func (t *token) next(s *BufferedSocket, r *request, split bufio.SplitFunc, atEOF bool) {
 	h := &s.recv
 	t.msg = r.dst
@@ -172,10 +178,8 @@ func (t *token) next(s *BufferedSocket, r *request, split bufio.SplitFunc, atEOF
 			t.err = badSplit(r.op, bufio.ErrAdvanceTooFar)
 		case part != nil:
 			t.found, t.final, t.msg = true, final, r.deliver(part)
+			t.size = t.skipped + advance
 			s.splitEnded = atEOF && (final || t.skipped == n)
-			h.mu.Lock()
-			h.data.consume(t.skipped + advance)
-			h.mu.Unlock()
 		case advance > 0:
 			t.skipped += advance
 			continue

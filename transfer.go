@@ -147,6 +147,7 @@ func (c *call) ready() error {
 		canceled := c.canceled() && !c.h.sends
 		c.giveUp()
 		c.tried = c.tried && !canceled && !c.mayGlimpse()
+		c.found, c.full = false, false
 	}
 	if c.out || c.timeout == 0 {
 		if err := c.mayTransfer(); err != nil {
