@@ -312,7 +312,7 @@ func timesOutForGood(t testing.TB, l *link, _ bool) bool {
 }
 
 func isFinal(err error) bool {
-	e, ok := err.(net.Error)
+	e, ok := err.(interface{ Temporary() bool })
 	return ok && !e.Temporary()
 }
 
