@@ -144,10 +144,12 @@ func (c *call) ready() error {
 	if !c.out && (c.tried || c.ctx != nil) && c.expired() {
 		// Bytes that have come between two reads win over a cancel, and over any
 		// end where that costs no wait.
-		canceled := c.canceled() && !c.h.sends
+		canceled := c.canceled()
 		c.giveUp()
-		c.tried = c.tried && !canceled && !c.mayGlimpse()
-		c.found, c.full = false, false
+		c.tried = c.tried && (!canceled || c.h.sends) && !c.mayGlimpse()
+		if canceled {
+			c.until = now() // whatever its timeout is
+		}
 	}
 	if c.out || c.timeout == 0 {
 		if err := c.mayTransfer(); err != nil {
