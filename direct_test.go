@@ -229,29 +229,6 @@ func TestDirectSearchThatTimesOut(t *testing.T) {
 	})
 }
 
-// It is not moved elsewhere if just the delimiter does not fit, wherever that is
-// cut.
-func TestDirectSearchThatFitsWithoutTheDelimiter(t *testing.T) {
-	const size = 4 << 20
-	message := strings.Repeat("x", size)
-	for room := size; room <= size+3; room++ {
-		for cut := size - 1; cut <= size+2; cut++ {
-			all := message + "abc"
-			s := bufsock.NewBufferedSocket(segments(all[:70_000], all[70_000:cut], all[cut:]), bufsock.WithMaxSize(bufsock.NoLimit))
-			_, err := s.Peek(70_000)
-			require.NoError(t, err)
-			into := bufsock.AppendTo(make([]byte, 0, room))
-			n := allocated(func() {
-				var msg []byte
-				msg, err = s.RecvUntil([]byte("abc"), into)
-				require.True(t, message == string(msg), "not the message")
-			})
-			require.NoError(t, err)
-			require.Less(t, n, uint64(size), "room for %d, cut at %d", room-size, cut-size)
-		}
-	}
-}
-
 // left returns how many bytes have not been read from w.
 func left(w *wire) (n int) {
 	for _, r := range w.reads {

@@ -407,6 +407,29 @@ func nearer(want, a, b int) int {
 	return b
 }
 
+// A large message that is read straight into dst is not moved elsewhere if just
+// its delimiter does not fit, wherever that is cut.
+func TestDirectSearchThatFitsWithoutTheDelimiter(t *testing.T) {
+	const size = 4 << 20
+	message := strings.Repeat("x", size)
+	for room := size; room <= size+3; room++ {
+		for cut := size - 1; cut <= size+2; cut++ {
+			all := message + "abc"
+			s := bufsock.NewBufferedSocket(segments(all[:70_000], all[70_000:cut], all[cut:]), bufsock.WithMaxSize(bufsock.NoLimit))
+			_, err := s.Peek(70_000)
+			require.NoError(t, err)
+			into := bufsock.AppendTo(make([]byte, 0, room))
+			n := allocated(func() {
+				var msg []byte
+				msg, err = s.RecvUntil([]byte("abc"), into)
+				require.True(t, message == string(msg), "not the message")
+			})
+			require.NoError(t, err)
+			require.Less(t, n, uint64(size), "room for %d, cut at %d", room-size, cut-size)
+		}
+	}
+}
+
 // Buffering costs memory in proportion to what is buffered, and time, too: the
 // bytes are moved a few times each and not with every call.
 func TestBufferingIsLinear(t *testing.T) {
