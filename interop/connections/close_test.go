@@ -10,22 +10,22 @@ import (
 	"time"
 
 	"github.com/bufsock/bufsock"
-	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
 func halfClose(t *testing.T, k *kind, l *link) {
 	s := k.socket(l.a)
+	ended := make(chan error, 1)
 	go func() {
 		_, err := s.Send([]byte("last"))
-		assert.NoError(t, err)
-		assert.NoError(t, s.CloseWrite())
+		ended <- errors.Join(err, s.CloseWrite())
 	}()
 	requireRead(t, l.b, "last")
 	mustEnd(t, "the peer's Read", func() {
 		_, err := l.b.Read(make([]byte, 1))
 		require.Equal(t, io.EOF, err)
 	})
+	mustEnd(t, "CloseWrite", func() { require.NoError(t, <-ended) })
 	write(t, l.b, "answer")
 	requireRecv(t, s, "answer")
 	mustEnd(t, "Send", func() {
