@@ -134,8 +134,8 @@ func (r *request) start() instant {
 // takeOver is enter for a request that has the turn and now has to wait.
 func (c *call) takeOver(begun instant) {
 	c.idling = c.idling && c.h.data.len() == 0
-	if !c.idling && begun != never {
-		c.until = begun.plus(c.timeout)
+	if !c.idling {
+		c.until = begun.plus(c.timeout) // never, if nobody asked for the start
 	}
 	c.own()
 }

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"io"
 	"net"
+	"os"
 	"syscall"
 	"testing"
 	"time"
@@ -121,4 +122,23 @@ func TestAResetDuringACopyIsThatOfItsSide(t *testing.T) {
 			})
 		}
 	}
+}
+
+// An error of a file that the kernel would copy from is none of the connection.
+func TestErrorsOfAFileAreNotOfTheConnection(t *testing.T) {
+	local, remote := tcpPair(t)
+	s := bufsock.NewBufferedSocket(local)
+	f, err := os.Open(os.DevNull)
+	require.NoError(t, err)
+	require.NoError(t, f.Close())
+	for name, r := range map[string]io.Reader{"a file": f, "a part of one": io.LimitReader(f, 10)} {
+		_, err = s.ReadFrom(r)
+		require.ErrorIs(t, err, os.ErrClosed, name)
+	}
+	_, err = s.Send([]byte("on"))
+	require.NoError(t, err)
+	on := make([]byte, 2)
+	_, err = io.ReadFull(remote, on)
+	require.NoError(t, err)
+	require.Equal(t, "on", string(on))
 }

@@ -7,6 +7,7 @@ package bufsock_test
 import (
 	"encoding/binary"
 	"io"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -54,6 +55,34 @@ func readsOfAll() map[string]func(m *bufsock.Message) error {
 			return err
 		},
 	}
+}
+
+// A message that had to wait, during which memory is kept for its views, leaves
+// none behind.
+func TestMessagesGiveMemoryBack(t *testing.T) {
+	const size = 1 << 20
+	local, remote := tcpPair(t)
+	s := bufsock.NewBufferedSocket(local, bufsock.WithReadSize(size), bufsock.WithMaxSize(bufsock.NoLimit))
+	receive := func() {
+		go func() {
+			for range 4 {
+				remote.Write(make([]byte, size/4))
+				time.Sleep(time.Millisecond)
+			}
+		}()
+		require.NoError(t, s.RecvFunc(func(m *bufsock.Message) error {
+			if _, err := m.Next(1); err != nil {
+				return err
+			}
+			_, err := m.Next(size - 1)
+			return err
+		}))
+	}
+	before := heap()
+	receive()
+	receive()
+	require.Less(t, grown(before), int64(size/4))
+	runtime.KeepAlive(s)
 }
 
 const messageOfAll = "2\r\nab3:c,d,;\x05e"
