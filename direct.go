@@ -41,7 +41,7 @@ func (c *call) readDirect(at, size int) error {
 	}
 	p := c.dst[len(c.dst):][begun:size]
 	for n := 0; n < len(p); {
-		if err := c.mayReadDirect(); err != nil {
+		if err := c.kept(); err != nil {
 			return err
 		}
 		m, err := c.read(p[n:])
@@ -78,7 +78,7 @@ func (c *call) searchDirect(from int, delim []byte) (i, searched int, err error)
 	p = p[:min(len(p), c.limit())]
 	n := c.moveDirect(p)
 	for i = -1; i < 0 && n < len(p) && err == nil; {
-		if err = c.mayReadDirect(); err != nil {
+		if err = c.kept(); err != nil {
 			break
 		}
 		var m int
@@ -160,13 +160,6 @@ func (c *call) cutDirect(n int) {
 		copy(c.h.data.insert(0, len(behind)), behind)
 	}
 	c.direct.p = c.direct.p[:n]
-}
-
-func (c *call) mayReadDirect() error {
-	if err := c.goOn(); err != nil {
-		return err
-	}
-	return c.kept()
 }
 
 // restoreDirect moves what was read into memory of the caller into the buffer,
