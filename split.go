@@ -20,7 +20,8 @@ import (
 // with an advance of 0 is a look at it: nothing is consumed. split runs without
 // a lock but in the turn of this call, so it must not receive from the socket
 // itself. What it is shown is valid until it returns; a token is copied. If it
-// panics, nothing is consumed.
+// panics, nothing is consumed. The timeout begins when split has found no token
+// in what is there, so that one at hand costs no look at the clock.
 //
 // A token need not be one message: a split function that advances over all
 // whole lines at hand, and returns them as one token, makes one call of many
@@ -77,7 +78,6 @@ func (s *BufferedSocket) recvSplit(op string, split bufio.SplitFunc, opts []Opti
 	if err != nil {
 		return r.dst, false, c.explain(err, want{kind: wantToken})
 	}
-	c.startClock() // split may take its time
 	var t token
 	t.next(s, &c.request, split, false)
 	t.await(c, split)
@@ -101,10 +101,9 @@ func (s *BufferedSocket) splitAtHand(r *request, split bufio.SplitFunc) (msg []b
 		s.recv.pass()
 		s.recv.unlock()
 	}()
-	begun := r.start()
 	if t.next(s, r, split, false); !t.done() {
 		c = s.newCall(r, &s.recv)
-		c.takeOver(begun)
+		c.takeOver(r.start())
 		t.await(c, split)
 	}
 	return t.msg, t.final, t.err

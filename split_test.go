@@ -375,16 +375,18 @@ func TestRecvSplitCannotWriteToTheBuffer(t *testing.T) {
 	require.Equal(t, "abcdEFGH", string(s.RecvBuffer()))
 }
 
-// The time that a split function takes counts, from its first call on.
+// The time that a split function takes counts, once it has found no token in what
+// is there.
 func TestTimeoutCoversTheSplitFunction(t *testing.T) {
 	for _, idle := range []time.Duration{bufsock.NoTimeout, time.Hour} {
 		synctest.Test(t, func(t *testing.T) {
 			local, remote := net.Pipe()
 			defer remote.Close()
 			s := bufsock.NewBufferedSocket(local, bufsock.WithIdleTimeout(idle), bufsock.WithTimeout(400*time.Millisecond))
-			go remote.Write([]byte("a"))
+			go remote.Write([]byte("ab"))
 			_, err := s.Peek(1)
 			require.NoError(t, err)
+			time.AfterFunc(500*time.Millisecond, func() { remote.Write([]byte("c")) })
 			d, err := elapsed(func() error {
 				_, err := s.RecvSplit(func([]byte, bool) (int, []byte, error) {
 					time.Sleep(300 * time.Millisecond)
@@ -393,7 +395,7 @@ func TestTimeoutCoversTheSplitFunction(t *testing.T) {
 				return err
 			})
 			require.IsType(t, (*bufsock.TimeoutError)(nil), err)
-			require.Equal(t, 400*time.Millisecond, d)
+			require.Equal(t, 800*time.Millisecond, d, "300 in vain; 200 of the wait, and 300 with what has come")
 			s.Close()
 		})
 	}
