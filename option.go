@@ -178,17 +178,9 @@ type request struct {
 }
 
 // prepare reads the options of a call, of which it takes those in accept.
-func (r *request) prepare(s *BufferedSocket, opts []Option, accept optionKind) error {
+func (r *request) prepare(s *BufferedSocket, opts []Option, accept optionKind) (err error) {
 	r.timeout = time.Duration(s.timeout.Load())
 	r.max = int(s.maxSize.Load())
-	if len(opts) == 0 {
-		return nil
-	}
-	return r.apply(opts, accept)
-}
-
-// apply sets what the options say.
-func (r *request) apply(opts []Option, accept optionKind) (err error) {
 	for i := range opts {
 		o := &opts[i]
 		kind := o.kind()
