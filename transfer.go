@@ -236,19 +236,14 @@ func (c *call) timedOut(err error) bool {
 // mayGlimpse reports whether the call does not wait and can know whether there is
 // something on TLS.
 func (c *call) mayGlimpse() bool {
-	return (c.timeout == 0 || c.out) && !c.h.sends && c.l.gate != nil && c.l.raw != nil
+	return (c.timeout == 0 || c.out) && c.canGlimpse()
 }
+
+func (c *call) canGlimpse() bool { return !c.h.sends && c.l.gate != nil && c.l.raw != nil }
 
 // mayLook reports whether a read whose time was up before it could try, perhaps,
 // is followed by one that does not wait.
-func (c *call) mayLook() bool {
-	if c.out || !c.expired() {
-		return false
-	}
-	c.giveUp()
-	c.tried = !c.mayGlimpse()
-	return !c.tried
-}
+func (c *call) mayLook() bool { return !c.out && c.canGlimpse() && c.expired() }
 
 // readArrived is the read of a call that does not wait on TLS. Where a record
 // may have come it must be read to know, within the grace; if that is over and
