@@ -155,6 +155,21 @@ func (h *half) leave() {
 	h.unlock()
 }
 
+// end consumes n bytes and ends a turn that was taken without a call: that of c,
+// which has taken it over in order to wait, or nil.
+func (h *half) end(c *call, n int) {
+	h.mu.Lock()
+	h.data.unpin()
+	h.data.consume(n)
+	if c == nil {
+		h.pass()
+		h.unlock()
+		return
+	}
+	h.mu.Unlock()
+	c.end()
+}
+
 // unlock gives back memory that is not needed, and unlocks h.
 func (h *half) unlock() {
 	if !h.busy && (h.data.wasteful() || h.state.Load() == closed) {

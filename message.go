@@ -143,19 +143,11 @@ func (m *Message) end() {
 	if m.r.given != 0 {
 		m.r = request{}
 	}
-	h.mu.Lock()
-	h.data.unpin()
+	taken := 0
 	if m.took {
-		h.data.consume(m.off)
-		m.took = false
+		taken, m.took = m.off, false
 	}
-	if c == nil {
-		h.pass()
-		h.unlock()
-		return
-	}
-	h.mu.Unlock()
-	c.end()
+	h.end(c, taken)
 }
 
 // call returns the call of a step that has to wait.

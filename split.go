@@ -90,17 +90,7 @@ func (s *BufferedSocket) recvSplit(op string, split bufio.SplitFunc, opts []Opti
 func (s *BufferedSocket) splitAtHand(r *request, split bufio.SplitFunc) (msg []byte, final bool, err error) {
 	var t token
 	var c *call
-	defer func() { // also if split panics
-		if c != nil {
-			s.recv.consume(t.size)
-			c.end()
-			return
-		}
-		s.recv.mu.Lock()
-		s.recv.data.consume(t.size)
-		s.recv.pass()
-		s.recv.unlock()
-	}()
+	defer func() { s.recv.end(c, t.size) }() // also if split panics
 	if t.next(s, r, split, false); !t.done() {
 		c = s.newCall(r, &s.recv)
 		c.takeOver(r.start())
