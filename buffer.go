@@ -104,6 +104,27 @@ func (b *buffer) consume(n int) {
 	}
 }
 
+// handOutSize is how large a message must be for the memory of the buffer to be
+// handed out: of less it is cheaper to make a copy, and keep the memory.
+const handOutSize = 4 << 20
+
+// mayHandOut reports whether a message of size bytes is large enough to be
+// handed out, and to fill at least half of the memory that goes with it.
+func (b *buffer) mayHandOut(size int) bool {
+	return size >= handOutSize && size >= len(b.mem)/2
+}
+
+// handOut takes the first n bytes away, and returns the size bytes at the place
+// in the memory that they stand in, which is the caller's from then on. The bytes
+// behind them move out of it. No views may be out.
+func (b *buffer) handOut(at, size, n int) []byte {
+	msg := b.bytes()[at : at+size : at+size]
+	b.consume(n)
+	b.pool = nil // the memory does not go back
+	b.move(max(b.len(), 1))
+	return msg
+}
+
 // reserve returns room for n bytes behind the queued ones. What is written
 // there is added by commit.
 func (b *buffer) reserve(n int) []byte {

@@ -15,9 +15,10 @@ import (
 // [NewBufferedSocket] or [Dial].
 //
 // A slice that a call returns is the caller's own; an empty message is empty
-// and not nil, and with an error there is none. While a socket waits for bytes
-// and has none, it holds no buffer on TCP and Unix sockets, and at most 512
-// bytes on other connections.
+// and not nil, and with an error there is none. A message of 4 MiB or more may
+// stand in memory of up to twice its size, because one copy is saved that way.
+// While a socket waits for bytes and has none, it holds no buffer on TCP and
+// Unix sockets, and at most 512 bytes on other connections.
 //
 // It is safe for use by any number of goroutines; see the package
 // documentation for how calls are ordered.

@@ -44,7 +44,7 @@ type call struct {
 	request
 	s *BufferedSocket
 	h *half
-	l *link // from enter on
+	l *link // nil while the call does not have the turn
 
 	until   instant     // when the call must end; never until the clock has been read
 	watch   *watch      // over ctx
@@ -52,6 +52,7 @@ type call struct {
 	cause   error       // the connection's own timeout error
 	direct  direct      // what has been read into dst
 	sent    int         // how many bytes a send has sent so far
+	taken   int         // how many bytes a receive consumes when it ends
 
 	idling bool // until is the end of the wait for the first byte
 	armed  bool // there is something to settle
@@ -67,12 +68,12 @@ type call struct {
 	probing bool   // the try must not wait
 	flush   bool   // it must wait, and flush before
 	flushed bool   // which has been done
+	tries   int32  // that did not wait
 	piece   []byte // what to write instead of the buffer
 	moved   int    // bytes that the try has moved
 	failed  error  // what it found instead
 
 	// Of tries that do not wait.
-	tries int
 	total int     // the bytes that they have moved
 	burst instant // until when they may go on
 }
@@ -96,10 +97,26 @@ func (c *call) release() {
 	calls.Put(c)
 }
 
+// unlockToWait returns a call for a request that what is buffered does not
+// answer. If nobody has the turn, it is the call's own from now on, and end must
+// follow. The caller has the lock of h and gives it away.
+func (s *BufferedSocket) unlockToWait(r *request, h *half) *call {
+	idle := h.isIdle()
+	h.busy = h.busy || idle
+	h.mu.Unlock()
+	c := s.newCall(r, h)
+	if idle {
+		c.l = s.link.Load()
+	}
+	return c
+}
+
 // enter gets the turn. Unless there is an error, leave must follow.
 func (c *call) enter() error {
-	if err := c.h.enter(c); err != nil {
-		return err
+	if c.l == nil {
+		if err := c.h.enter(c); err != nil {
+			return err
+		}
 	}
 	c.own()
 	return nil
@@ -140,17 +157,21 @@ func (c *call) takeOver(begun instant) {
 	c.own()
 }
 
-// leave gives back what the call has taken.
+// leave consumes what the call has taken and gives its turn back.
 func (c *call) leave() {
-	defer c.h.leave()
+	defer c.h.leave(c.taken)
 	c.settle()
+	c.l = nil
 }
 
-// leave ends the turn and gives back memory that is not needed.
-func (h *half) leave() {
+// leave consumes n bytes, ends the turn, and gives back memory that is not
+// needed.
+func (h *half) leave(n int) {
 	h.mu.Lock()
 	h.restoreDirect()
 	h.comeOut()
+	h.data.unpin()
+	h.data.consume(n)
 	h.pass()
 	h.unlock()
 }
@@ -158,15 +179,11 @@ func (h *half) leave() {
 // end consumes n bytes and ends a turn that was taken without a call: that of c,
 // which has taken it over in order to wait, or nil.
 func (h *half) end(c *call, n int) {
-	h.mu.Lock()
-	h.data.unpin()
-	h.data.consume(n)
 	if c == nil {
-		h.pass()
-		h.unlock()
+		h.leave(n)
 		return
 	}
-	h.mu.Unlock()
+	c.taken = n
 	c.end()
 }
 

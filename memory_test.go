@@ -8,10 +8,12 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"io"
 	"net"
 	"runtime"
 	"runtime/debug"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -232,6 +234,64 @@ func allocated(f func()) uint64 {
 	f()
 	runtime.ReadMemStats(&after)
 	return after.TotalAlloc - before.TotalAlloc
+}
+
+// A large message that has been received is not copied once more: the caller
+// gets the memory that it stands in, and the socket keeps what is behind it.
+func TestLargeMessagesAreHandedOut(t *testing.T) {
+	const size = 8 << 20
+	large := strings.Repeat("0123456789abcdef", size/16)
+	for name, test := range map[string]struct {
+		header, trailer string
+		receive         func(s *bufsock.BufferedSocket) ([]byte, error)
+	}{
+		"RecvSize":  {"", "", func(s *bufsock.BufferedSocket) ([]byte, error) { return s.RecvSize(size) }},
+		"RecvUntil": {"", "\n", func(s *bufsock.BufferedSocket) ([]byte, error) { return s.RecvUntil(lf) }},
+		"RecvUntilAny": {"", "\r\n", func(s *bufsock.BufferedSocket) ([]byte, error) {
+			msg, _, err := s.RecvUntilAny([][]byte{lf, crlf})
+			return bytes.TrimSuffix(msg, []byte("\r")), err
+		}},
+		"ReadNetstring": {strconv.Itoa(size) + ":", ",", func(s *bufsock.BufferedSocket) ([]byte, error) {
+			return bufsock.NewNetstringSocket(s).ReadNetstring()
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			wire := test.header + large + test.trailer
+			last := len(wire) - 1
+			s := bufsock.NewBufferedSocket(segments(wire[:last], wire[last:]+"rest\n", wire), bufsock.WithMaxSize(bufsock.NoLimit))
+			_, err := s.Peek(last)
+			require.NoError(t, err)
+
+			var msg []byte
+			require.Less(t, allocated(func() { msg, err = test.receive(s) }), uint64(1<<20))
+			require.NoError(t, err)
+			require.LessOrEqual(t, cap(msg), size+1, "room in which bytes of others could be")
+			before := sha256.Sum256(msg)
+
+			rest, err := s.RecvUntil(lf)
+			require.NoError(t, err)
+			require.Equal(t, "rest", string(rest))
+			next, err := test.receive(s)
+			require.NoError(t, err)
+			require.True(t, string(next) == large, "the next message is not what was sent")
+			require.True(t, string(msg) == large && sha256.Sum256(msg) == before, "the first message was written over")
+		})
+	}
+}
+
+// A message is not handed out in memory of which it would need only a part.
+func TestSmallPartsOfLargeBuffersAreCopied(t *testing.T) {
+	const size = 5 << 20
+	before := heap()
+	s := bufsock.NewBufferedSocket(segments(strings.Repeat("x", size)+"\n"+strings.Repeat("x", 7*size)), bufsock.WithMaxSize(bufsock.NoLimit))
+	_, err := s.Peek(8 * size)
+	require.NoError(t, err)
+	msg, _, err := s.RecvUntilAny([][]byte{lf})
+	require.NoError(t, err)
+	require.Len(t, msg, size)
+	require.NoError(t, s.Close())
+	require.Less(t, grown(before), int64(2*size))
+	runtime.KeepAlive(msg)
 }
 
 // What is large is sent from where it is.

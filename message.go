@@ -23,15 +23,16 @@ import (
 // return an error that matches [ErrInvalidArgument], until the next RecvFunc on
 // that socket, which may use the same Message again; no other socket does.
 type Message struct {
-	s     *BufferedSocket
-	c     *call // of a message that has had to wait, or nil
-	r     request
-	begun instant // when the function began
-	limit int     // how many bytes may be taken and peeked at
-	data  []byte  // what is at hand of them, from the first on
-	off   int     // how many are taken
-	live  bool    // the function has not returned
-	took  bool    // and has returned nil
+	s       *BufferedSocket
+	c       *call // of a message that has had to wait, or nil
+	r       request
+	begun   instant // when the function began
+	limit   int     // how many bytes may be taken and peeked at
+	data    []byte  // what is at hand of them, from the first on
+	off     int     // how many are taken
+	live    bool    // the function has not returned
+	took    bool    // and has returned nil
+	resumes bool    // a search that came to nothing may go on where it was
 }
 
 // RecvFunc receives a message of several parts: it calls read, whose steps, the
@@ -163,9 +164,11 @@ func (m *Message) call() *call {
 // refresh makes what has come visible to the steps. It is never nil, as no view
 // is.
 func (m *Message) refresh() {
-	if m.data = m.s.recv.data.bytes(); m.data == nil {
+	b := m.s.recv.data
+	if m.data = b.head(m.limit); m.data == nil {
 		m.data = []byte{}
 	}
+	m.resumes = b != nil && b.searched > 0
 }
 
 // part takes n bytes, of which skip behind them are not returned.
@@ -188,9 +191,8 @@ func (m *Message) Until(delim []byte) ([]byte, error) {
 	if !m.live || len(delim) == 0 {
 		return nil, cmp.Or(m.ready("Until"), invalid("Message.Until", "empty delimiter"))
 	}
-	b := m.s.recv.data
-	if b == nil || b.searched == 0 {
-		data := m.data[m.off:min(len(m.data), m.limit)]
+	if !m.resumes {
+		data := m.data[m.off:]
 		if i := bytes.IndexByte(data, delim[0]); i >= 0 && begins(data[i:], delim) {
 			return m.part(i, len(delim)), nil
 		}
@@ -243,7 +245,7 @@ func (m *Message) Peek(n int) ([]byte, error) {
 
 // have waits until n bytes are at hand.
 func (m *Message) have(step string, n int) error {
-	if n >= 0 && n <= min(len(m.data), m.limit)-m.off && m.live {
+	if n >= 0 && n <= len(m.data)-m.off && m.live {
 		return nil
 	}
 	if err := m.ready(step); err != nil {
@@ -268,13 +270,14 @@ func (m *Message) Netstring() ([]byte, error) {
 	if err := m.ready("Netstring"); err != nil {
 		return nil, err
 	}
+	h := &m.s.recv
 	f := frame{op: m.r.op, limit: m.limit - m.off, whole: true, max: m.r.limit()}
 	if f.limit < len("0:,") { // whatever comes
-		return nil, &NetstringMessageTooLongError{0, f.max, f.op, len(m.data)}
+		return nil, &NetstringMessageTooLongError{0, f.max, f.op, h.data.len()}
 	}
-	if !f.parse(m.data[m.off:]) {
+	if !f.parse(h.data.bytes()[m.off:]) {
 		c := m.call()
-		for !f.parse(m.data[m.off:]) {
+		for !f.parse(h.data.bytes()[m.off:]) {
 			err := c.fill()
 			m.refresh()
 			if err != nil {
@@ -330,7 +333,7 @@ func (m *Message) Read(p []byte) (int, error) {
 	if err := m.have("Read", min(len(p), 1)); err != nil {
 		return 0, bareEnd(err)
 	}
-	n := copy(p, m.data[m.off:min(len(m.data), m.limit)])
+	n := copy(p, m.data[m.off:])
 	m.off += n
 	return n, nil
 }

@@ -95,13 +95,14 @@ func (ns *NetstringSocket) read(op string, opts []Option) ([]byte, error) {
 // atHand returns the payload of a frame that is buffered, or a call to wait for
 // it with.
 func (ns *NetstringSocket) atHand(op string, opts []Option) ([]byte, *call, error) {
+	h := &ns.s.recv
+	h.mu.Lock()
 	r := request{op: op}
 	if err := r.prepare(ns.s, opts, optMessage|optMaxSize); err != nil {
+		h.mu.Unlock()
 		return r.dst, nil, err
 	}
-	h := &ns.s.recv
 	f := frame{op: op, max: r.limit(), limit: r.limit()}
-	h.mu.Lock()
 	if h.isIdle() && ns.pending == 0 && f.parse(h.data.bytes()) {
 		msg := r.dst
 		if f.err == nil {
@@ -111,8 +112,7 @@ func (ns *NetstringSocket) atHand(op string, opts []Option) ([]byte, *call, erro
 		h.unlock()
 		return msg, nil, f.err
 	}
-	h.mu.Unlock()
-	return nil, ns.s.newCall(&r, h), nil
+	return nil, ns.s.unlockToWait(&r, h), nil
 }
 
 func (ns *NetstringSocket) recv(c *call) ([]byte, error) {

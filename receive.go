@@ -67,24 +67,25 @@ func (s *BufferedSocket) RecvSize(size int, opts ...Option) ([]byte, error) {
 
 // sizeAtHand returns a message that is buffered, or a call to wait for it with.
 func (s *BufferedSocket) sizeAtHand(size int, opts []Option) ([]byte, *call, error) {
-	r := request{op: "RecvSize"}
-	if err := r.prepareSize(s, size, opts, optMessage|optMaxSize); err != nil {
-		return r.dst, nil, err
-	}
 	h := &s.recv
-	if size == 0 {
+	h.mu.Lock()
+	r := request{op: "RecvSize"}
+	err := r.prepareSize(s, size, opts, optMessage|optMaxSize)
+	switch {
+	case err != nil:
+		h.mu.Unlock()
+		return r.dst, nil, err
+	case size == 0:
+		h.mu.Unlock()
 		msg, err := r.empty(h)
 		return msg, nil, err
-	}
-	h.mu.Lock()
-	if h.isIdle() && h.data.len() >= size && size <= r.limit() {
+	case h.isIdle() && h.data.len() >= size && size <= r.limit():
 		msg := r.deliver(h.data.bytes()[:size])
 		h.data.consume(size)
 		h.unlock()
 		return msg, nil, nil
 	}
-	h.mu.Unlock()
-	return nil, s.newCall(&r, h), nil
+	return nil, s.unlockToWait(&r, h), nil
 }
 
 // Peek returns a copy of the next size bytes and consumes nothing. The max size
@@ -154,15 +155,17 @@ func (s *BufferedSocket) RecvUntil(delim []byte, opts ...Option) ([]byte, error)
 
 // untilAtHand returns a message that is buffered, or a call to wait for it with.
 func (s *BufferedSocket) untilAtHand(op string, delim []byte, opts []Option) ([]byte, *call, error) {
+	h := &s.recv
+	h.mu.Lock() // first, because a lock waits for what was written before
 	r := request{op: op}
-	if err := r.prepare(s, opts, optMessage|optMaxSize|optDelimiter); err != nil {
+	err := r.prepare(s, opts, optMessage|optMaxSize|optDelimiter)
+	if err == nil && len(delim) == 0 {
+		err = invalid(op, "empty delimiter")
+	}
+	if err != nil {
+		h.mu.Unlock()
 		return r.dst, nil, err
 	}
-	if len(delim) == 0 {
-		return r.dst, nil, invalid(op, "empty delimiter")
-	}
-	h := &s.recv
-	h.mu.Lock()
 	if b := h.data; h.isIdle() && b != nil && b.searched == 0 {
 		// Mostly the first byte of the delimiter is where it begins.
 		data := b.head(r.limit())
@@ -180,8 +183,7 @@ func (s *BufferedSocket) untilAtHand(op string, delim []byte, opts []Option) ([]
 			return msg, nil, nil
 		}
 	}
-	h.mu.Unlock()
-	return nil, s.newCall(&r, h), nil
+	return nil, s.unlockToWait(&r, h), nil
 }
 
 func (c *call) recvUntil(delim []byte) ([]byte, error) {
@@ -522,32 +524,24 @@ func (r *request) deliver(msg []byte) []byte {
 }
 
 // take returns the first size bytes and consumes the first n, which is all of
-// them or more, or none.
+// them or more, or none. It is the last that a call does.
 func (c *call) take(size, n int) []byte {
 	return c.takePart(0, size, n)
 }
 
 // takePart returns size bytes from the place at and consumes the first n.
-func (c *call) takePart(at, size, n int) (msg []byte) {
-	h := c.h
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if cap(c.dst)-len(c.dst) < size {
-		h.restoreDirect() // the delimiter that it ends in does not fit
+func (c *call) takePart(at, size, n int) []byte {
+	data := c.h.data
+	switch {
+	case c.h.direct != nil:
+		return c.takeDirect(at, size, n)
+	case c.dst == nil && data.mayHandOut(size):
+		c.h.mu.Lock()
+		defer c.h.mu.Unlock()
+		return data.handOut(at, size, n)
 	}
-	data := h.data.bytes()
-	if d := h.direct; d != nil {
-		msg = c.dst[:len(c.dst)+size]
-		part := msg[len(c.dst):]
-		copy(part, data[at:d.at])
-		copy(part[min(d.at-at+len(d.p), size):], data[d.at:]) // d may end in the delimiter
-		h.direct = nil
-		n -= len(d.p)
-	} else {
-		msg = c.deliver(data[at : at+size])
-	}
-	h.data.consume(n)
-	return msg
+	c.taken = n
+	return c.deliver(data.bytes()[at : at+size])
 }
 
 // takeMessage returns and consumes a message of size bytes and its delimiter.

@@ -120,6 +120,12 @@ func (s *BufferedSocket) Buffer(data []byte) error {
 		return nil
 	}
 	h.mu.Unlock()
+	return s.awaitBuffer(data)
+}
+
+// awaitBuffer is Buffer where the turn must be waited for.
+func (s *BufferedSocket) awaitBuffer(data []byte) error {
+	h := &s.send
 	c := s.newCall(&request{op: "Buffer", timeout: s.Timeout()}, h)
 	defer c.release()
 	err := c.enter()

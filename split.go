@@ -58,30 +58,31 @@ func (s *BufferedSocket) Tokens(split bufio.SplitFunc, opts ...Option) iter.Seq2
 
 // recvSplit returns a token, and whether split has called it the final one.
 func (s *BufferedSocket) recvSplit(op string, split bufio.SplitFunc, opts []Option) (msg []byte, final bool, err error) {
-	r := request{op: op}
-	if err := r.prepare(s, opts, optMessage|optMaxSize); err != nil {
-		return r.dst, false, err
-	}
-	if split == nil {
-		return r.dst, false, invalid(op, "nil split function")
-	}
 	h := &s.recv
 	h.mu.Lock()
+	r := request{op: op}
+	err = r.prepare(s, opts, optMessage|optMaxSize)
+	if err == nil && split == nil {
+		err = invalid(op, "nil split function")
+	}
+	if err != nil {
+		h.mu.Unlock()
+		return r.dst, false, err
+	}
 	if h.isIdle() && h.data.len() > 0 && !s.splitEnded {
 		h.busy = true
 		h.mu.Unlock()
 		return s.splitAtHand(&r, split)
 	}
-	h.mu.Unlock()
-	c, err := s.receive(&r)
+	c := s.unlockToWait(&r, h)
 	defer c.end()
-	if err != nil {
+	if err := c.enter(); err != nil {
 		return r.dst, false, c.explain(err, want{kind: wantToken})
 	}
 	var t token
 	t.next(s, &c.request, split, false)
 	t.await(c, split)
-	s.recv.consume(t.size)
+	c.taken = t.size
 	return t.msg, t.final, t.err
 }
 
