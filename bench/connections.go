@@ -3,6 +3,7 @@ package bench
 import (
 	"bufio"
 	"bytes"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +12,7 @@ import (
 	"os/exec"
 	"runtime"
 	"runtime/debug"
+	"runtime/pprof"
 	"strconv"
 	"strings"
 	"sync"
@@ -83,13 +85,13 @@ func Connections() Workload {
 			if most := maxConnections(); count > most {
 				return nil, fmt.Errorf("%w: this machine allows a process %d connections; raise that with ulimit -n", ErrMissing, most)
 			}
-			f, err := startFleet(TCP, name, count)
+			f, err := startFleet(serveTask, TCP, name, count)
 			if err != nil {
 				return nil, err
 			}
 			do := func(n int) (time.Duration, error) { return f.clients.do(n, nil) }
 			// In a batch all of them are busy.
-			return &Session{do: inBatches(count, do), close: f.close, batch: count, processor: f.processor}, nil
+			return &Session{do: inBatches(count, do), close: f.close, batch: count, processor: f.processor, server: f.server}, nil
 		}}
 	}
 	return Workload{
@@ -128,14 +130,15 @@ type fleet struct {
 	server, clients *child
 }
 
-func startFleet(kind Kind, service string, connections int) (_ *fleet, err error) {
+// startFleet starts a server with one of the tasks for servers.
+func startFleet(task string, kind Kind, service string, connections int) (_ *fleet, err error) {
 	f := &fleet{kind: kind}
 	defer func() {
 		if err != nil {
 			f.close()
 		}
 	}()
-	if f.server, err = startSelf("serve", string(kind), service); err != nil {
+	if f.server, err = startSelf(task, string(kind), service); err != nil {
 		return nil, err
 	}
 	if f.addr, err = f.server.ask("address"); err != nil {
@@ -148,7 +151,7 @@ func startFleet(kind Kind, service string, connections int) (_ *fleet, err error
 // connect starts a process that opens so many connections. Each has sent a line
 // and received it.
 func (f *fleet) connect(connections int) (*child, error) {
-	clients, err := startSelf("connect", string(f.kind), f.addr, strconv.Itoa(connections))
+	clients, err := startSelf(connectTask, string(f.kind), f.addr, strconv.Itoa(connections))
 	if err != nil {
 		return nil, err
 	}
@@ -162,17 +165,22 @@ func (f *fleet) connect(connections int) (*child, error) {
 // processor returns what time the two processes have had on a processor.
 func (f *fleet) processor() (total time.Duration, err error) {
 	for _, c := range []*child{f.server, f.clients} {
-		answer, err := c.ask("processor")
-		if err != nil {
-			return 0, err
-		}
-		took, err := time.ParseDuration(answer + "ns")
+		took, err := c.processor()
 		if err != nil {
 			return 0, err
 		}
 		total += took
 	}
 	return total, nil
+}
+
+// processor returns what time the child has had on a processor, if it tells.
+func (c *child) processor() (time.Duration, error) {
+	answer, err := c.ask("processor")
+	if err != nil {
+		return 0, err
+	}
+	return time.ParseDuration(answer + "ns")
 }
 
 func (f *fleet) close() {
@@ -198,6 +206,13 @@ func startSelf(args ...string) (*child, error) {
 	return startChild(cmd)
 }
 
+// The tasks of children.
+const (
+	serveTask    = "serve"
+	profiledTask = "serve, every allocation profiled"
+	connectTask  = "connect"
+)
+
 // RunChild must be the first call of a program that uses this package. In a
 // process that the package has started it does that process's work, and does
 // not return.
@@ -208,9 +223,12 @@ func RunChild() {
 	}
 	err := errors.New("unknown task")
 	switch args := strings.Split(task, "|"); args[0] {
-	case "serve":
+	case profiledTask:
+		runtime.MemProfileRate = 1
+		fallthrough
+	case serveTask:
 		err = serveLines(Kind(args[1]), services[args[2]])
-	case "connect":
+	case connectTask:
 		err = sendLines(Kind(args[1]), args[2], args[3])
 	}
 	if err != nil {
@@ -235,7 +253,8 @@ func answer(f func(command string) (string, error)) error {
 }
 
 // serveLines gives every connection to the service. It tells its address, and
-// what memory it has in use: heap, stacks, and what of it is resident.
+// what memory it has in use: heap, stacks, and what of it is resident. Profiles
+// are told in hexadecimal digits.
 func serveLines(kind Kind, service func(net.Conn) error) error {
 	l, cleanUp, err := kind.listen()
 	if err != nil {
@@ -252,8 +271,19 @@ func serveLines(kind Kind, service func(net.Conn) error) error {
 			go serveConn(kind, conn, service)
 		}
 	}()
+	var profile bytes.Buffer
 	return answer(func(command string) (string, error) {
 		switch command {
+		case "profile":
+			return "", startProfile(&profile)
+		case "profiled":
+			pprof.StopCPUProfile()
+			return hex.EncodeToString(profile.Bytes()), nil
+		case "heap":
+			memory() // a profile is of what the last collection has left
+			profile.Reset()
+			err := pprof.WriteHeapProfile(&profile)
+			return hex.EncodeToString(profile.Bytes()), err
 		case "address":
 			return l.Addr().String(), nil
 		case "memory":

@@ -5,6 +5,7 @@ go 1.26
 require (
 	github.com/bufsock/bufsock v0.0.0
 	github.com/cloudwego/netpoll v0.7.2
+	github.com/google/pprof v0.0.0-20260802141513-ef3492d7dac3
 	github.com/markdingo/netstring v1.0.2
 	github.com/stretchr/testify v1.12.1
 	gonum.org/v1/plot v0.17.0

@@ -148,7 +148,10 @@ func inBatches(count int, do func(n int) (time.Duration, error)) func(n int) (ti
 func (d *drainer) drain(batches, count int, seen func([]byte)) (time.Duration, error) {
 	var total time.Duration
 	for range batches {
-		if err := d.fill(count * len(shortLine)); err != nil {
+		mark(preparing) // what follows is not part of the time
+		err := d.fill(count * len(shortLine))
+		mark(working)
+		if err != nil {
 			return 0, err
 		}
 		start := time.Now()

@@ -76,7 +76,7 @@ func idleCost(kind Kind, side string, count int) (cost IdleCost, err error) {
 
 // idleFleet opens the connections and returns by how much the server has grown.
 func idleFleet(kind Kind, side string, count int) (grown usage, end func(), err error) {
-	f, err := startFleet(kind, side, 1) // the first connection costs more
+	f, err := startFleet(serveTask, kind, side, 1) // the first connection costs more
 	if err != nil {
 		return grown, nil, err
 	}

@@ -25,6 +25,7 @@ type server struct {
 // own, so that its time can be told apart.
 func (s *server) alone() {
 	runtime.LockOSThread() // until it ends
+	mark(separate)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.threads = append(s.threads, threadID())
@@ -52,6 +53,7 @@ func serve(kind Kind, handle func(s *server, conn net.Conn)) (*server, error) {
 	}
 	s := &server{kind: kind, listener: l, accepted: make(chan struct{}), done: make(chan struct{})}
 	go func() {
+		mark(answerer)
 		defer close(s.done)
 		defer cleanUp()
 		conn, err := l.Accept()

@@ -97,6 +97,7 @@ type Session struct {
 	close     func()
 	batch     int                           // the work comes in so many units; zero: in any number
 	processor func() (time.Duration, error) // its time on a processor so far; nil: that of this process
+	server    *child                        // the process that does the work of the side; nil: this one
 }
 
 // Do does the work n times and returns how long that took.

@@ -41,35 +41,50 @@ func runGoals(out io.Writer, only string, plan bench.Plan) error {
 	if err != nil {
 		return fmt.Errorf("-only: %w", err)
 	}
-	r := newReport(plan)
-	found := false
-	for _, s := range slices.Concat(r.table, r.growth) {
-		for _, size := range s.matching(match) {
-			w := s.Aimed(size)
-			if len(w.Pairs) == 0 {
-				continue
-			}
-			found = true
-			result, err := w.Measure(size, plan, func(int) {})
-			if err != nil {
-				return err
-			}
-			printGoals(out, s, result)
-		}
-	}
-	for _, kind := range bench.Kinds() {
-		if !match.MatchString(idleName(kind)) {
-			continue
-		}
-		found = true
-		if err := printIdleGoal(out, kind); err != nil {
-			return err
-		}
-	}
-	if !found {
+	aims, kinds := newReport(plan).aims(match), idleKinds(match)
+	if len(aims)+len(kinds) == 0 {
 		return fmt.Errorf("-only: %q matches no goal", only)
 	}
+	for _, a := range aims {
+		result, err := a.Measure(a.size(), plan, func(int) {})
+		if err != nil {
+			return err
+		}
+		printGoals(out, a.section, result)
+	}
+	for _, kind := range kinds {
+		costs, err := measureIdleGoal(kind)
+		if err != nil {
+			return err
+		}
+		printIdleGoal(out, costs)
+	}
 	return nil
+}
+
+// An aim is a workload at one size, with nothing but the pairs that have a goal.
+type aim struct {
+	bench.Workload
+	section *section
+}
+
+func (a *aim) size() int { return a.Sizes[0] }
+
+// aims returns what has a goal and matches.
+func (r *report) aims(match *regexp.Regexp) (aims []aim) {
+	for _, s := range slices.Concat(r.table, r.growth) {
+		for _, size := range s.matching(match) {
+			if w := s.Aimed(size); len(w.Pairs) > 0 {
+				aims = append(aims, aim{w, s})
+			}
+		}
+	}
+	return aims
+}
+
+// idleKinds returns the kinds whose idle connections match.
+func idleKinds(match *regexp.Regexp) []bench.Kind {
+	return slices.DeleteFunc(bench.Kinds(), func(kind bench.Kind) bool { return !match.MatchString(idleName(kind)) })
 }
 
 // printGoals prints a line for each pair: the median with its doubt, what four
@@ -88,21 +103,30 @@ func printGoals(out io.Writer, s *section, r *bench.Result) {
 	}
 }
 
-// printIdleGoal prints what an idle connection of the kind costs.
-func printIdleGoal(out io.Writer, kind bench.Kind) error {
+// An idleGoal is what an idle connection of a kind costs, and a bare one.
+type idleGoal struct{ own, bare bench.IdleCost }
+
+func measureIdleGoal(kind bench.Kind) (*idleGoal, error) {
 	costs, err := bench.IdleConnections(kind, idleForGoals, bench.IdleSides()[:2], func(string) {})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	bare, own := &costs[0], &costs[1]
-	goal, stack := bench.IdleGoal(kind)
-	what := "heap"
-	if stack {
-		what += " and stack"
+	return &idleGoal{own: costs[1], bare: costs[0]}, nil
+}
+
+// what the goal is for.
+func (g *idleGoal) what() string {
+	if _, stack := bench.IdleGoal(g.own.Kind); stack {
+		return "heap and stack"
 	}
+	return "heap"
+}
+
+func printIdleGoal(out io.Writer, g *idleGoal) {
+	bare, own := &g.bare, &g.own
+	goal, _ := bench.IdleGoal(own.Kind)
 	fmt.Fprintf(out, "%-6s  %.0f B  goal %.0f B  memory-%s: %s of an idle connection beyond a bare one  (heap %.0f : %.0f B, stack %.0f : %.0f B)\n",
-		verdict(own.Beyond(bare), goal), own.Beyond(bare), goal, kind, what, own.Heap, bare.Heap, own.Stack, bare.Stack)
-	return nil
+		verdict(own.Beyond(bare), goal), own.Beyond(bare), goal, own.Kind, g.what(), own.Heap, bare.Heap, own.Stack, bare.Stack)
 }
 
 func verdict(value, goal float64) string {

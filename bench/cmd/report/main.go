@@ -7,6 +7,9 @@
 // it prints whether each goal was reached, within minutes:
 //
 //	go run ./cmd/report -goals -only 'ping-pong|resp'
+//
+// With -profiles it writes PROFILES.md: where the time, or the memory, goes of
+// what misses its goal.
 package main
 
 import (
@@ -27,17 +30,20 @@ func main() {
 		turn      = flag.Duration("turn", 15*time.Millisecond, "about how long a turn takes")
 		printOnly = flag.Bool("n", false, "print only, write no files")
 		goals     = flag.Bool("goals", false, "measure what has a goal, in short turns, and print a line for each")
+		profiles  = flag.Bool("profiles", false, "profile what misses its goal; print only with -only or -n, else write PROFILES.md")
 		clock     = flag.String("clock", "cpu", "with -goals: wall, or cpu, which other programs disturb less")
 	)
 	flag.Parse()
-	if *goals {
-		if err := runGoals(os.Stdout, *only, goalPlan(*rounds, *turn, bench.Clock(*clock))); err != nil {
-			fmt.Fprintln(os.Stderr, "report:", err)
-			os.Exit(1)
-		}
-		return
+	var err error
+	switch noFiles := *printOnly || *only != ""; {
+	case *goals:
+		err = runGoals(os.Stdout, *only, goalPlan(*rounds, *turn, bench.Clock(*clock)))
+	case *profiles:
+		err = runProfiles(os.Stdout, *only, goalPlan(*rounds, *turn, bench.CPU), noFiles)
+	default:
+		err = run(*only, bench.Plan{Rounds: *rounds, Turn: *turn}, noFiles)
 	}
-	if err := run(*only, bench.Plan{Rounds: *rounds, Turn: *turn}, *printOnly || *only != ""); err != nil {
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "report:", err)
 		os.Exit(1)
 	}
@@ -51,8 +57,8 @@ func run(only string, plan bench.Plan, printOnly bool) error {
 	if plan.Rounds < 1 || plan.Turn <= 0 {
 		return fmt.Errorf("-rounds %d, -turn %v: must be above zero", plan.Rounds, plan.Turn)
 	}
-	if _, err := os.Stat("go.mod"); err != nil && !printOnly {
-		return fmt.Errorf("%w: run it in the directory of the module, where README.md is written", err)
+	if err := checkDirectory("README.md"); err != nil && !printOnly {
+		return err
 	}
 	r := newReport(plan)
 	if r.steps(match) == 0 {
@@ -65,4 +71,13 @@ func run(only string, plan bench.Plan, printOnly bool) error {
 		return nil
 	}
 	return r.write(".")
+}
+
+// checkDirectory returns an error if this is not the directory that the page is
+// for.
+func checkDirectory(page string) error {
+	if _, err := os.Stat("go.mod"); err != nil {
+		return fmt.Errorf("%w: run it in the directory of the module, where %s is written", err, page)
+	}
+	return nil
 }

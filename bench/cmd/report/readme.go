@@ -52,7 +52,9 @@ it can, and the side receives them, or the other way round; between turns
 nothing is under way. A **ratio** is the time of bufsock divided by that of the
 other side in the same round: below 1 bufsock is faster. Shown are the median of
 the rounds and, as the **spread**, their tenth and ninetieth percentile. The
-**goal** is what bufsock sets itself.
+**goal** is what bufsock sets itself. Where it misses one,
+[PROFILES.md](PROFILES.md) shows what the time goes into. It is written by
+` + "`go run ./cmd/report -profiles`" + `.
 
 All sides read 32 KiB at a time, save where something else is said. bufsock
 always works with its timeout, its limit and its locks. What a peer leaves out
