@@ -197,6 +197,10 @@ func (m *Message) Until(delim []byte) ([]byte, error) {
 			return m.part(i, len(delim)), nil
 		}
 	}
+	return m.awaitUntil(delim)
+}
+
+func (m *Message) awaitUntil(delim []byte) ([]byte, error) {
 	c := m.call()
 	i, err := c.awaitDelimiter(m.off, delim)
 	m.refresh()
@@ -248,6 +252,10 @@ func (m *Message) have(step string, n int) error {
 	if n >= 0 && n <= len(m.data)-m.off && m.live {
 		return nil
 	}
+	return m.await(step, n)
+}
+
+func (m *Message) await(step string, n int) error {
 	if err := m.ready(step); err != nil {
 		return err
 	}
