@@ -37,13 +37,13 @@ func (s *BufferedSocket) copyTo(op string, w io.Writer) (n int64, err error) {
 		if err != nil {
 			return n, err
 		}
-		copied, ended, err := c.kernelCopy(w)
+		copied, err := c.kernelCopy(w)
 		n += copied
-		if err == nil && !ended {
+		if err == nil {
 			err = c.fill()
 		}
 		switch {
-		case ended || isEnd(err):
+		case isEnd(err):
 			return n, nil
 		case err != nil:
 			return n, c.explainConn(err)
@@ -68,31 +68,31 @@ func (c *call) writeBuffered(w io.Writer) (n int, err error) {
 	return n, err
 }
 
-// kernelCopy has the kernel copy to w until the end of the stream, if it can.
-// If io.Copy itself made the copy, bytes that w does not take would be lost.
-func (c *call) kernelCopy(w io.Writer) (n int64, ended bool, err error) {
+// kernelCopy has the kernel copy to w, if it can, and returns why it stopped: at
+// the end of the stream that is io.EOF. If io.Copy itself made the copy, bytes that w does not take would be lost.
+func (c *call) kernelCopy(w io.Writer) (n int64, err error) {
 	if runtime.GOOS != "linux" || !c.l.polls || c.l.ended != nil || c.l.next != nil || c.h.deadlinePassed() {
-		return 0, false, nil
+		return 0, nil
 	}
 	target, ok := w.(*BufferedSocket)
 	if !ok {
 		conn, _ := w.(net.Conn)
 		if !c.l.splicesTo(conn) || writeDeadlinePassed(conn) {
-			return 0, false, nil
+			return 0, nil
 		}
 		return c.splice(conn, nil)
 	}
 	out := target.newCall(&request{op: c.op, timeout: NoTimeout}, &target.send)
 	defer out.release()
 	if err := out.enter(); err != nil {
-		return 0, false, out.explain(err, want{})
+		return 0, out.explain(err, want{})
 	}
 	defer out.leave()
 	if _, toTCP := out.l.conn.(*net.TCPConn); !toTCP || out.h.deadlinePassed() {
-		return 0, false, nil
+		return 0, nil
 	}
 	if err := out.flushAll(); err != nil {
-		return 0, false, out.explainConn(err)
+		return 0, out.explainConn(err)
 	}
 	return c.splice(out.l.conn, out)
 }
@@ -117,9 +117,9 @@ func writeDeadlinePassed(conn net.Conn) bool {
 }
 
 // splice copies to conn, which is that of the call out or of nobody's here.
-func (c *call) splice(conn net.Conn, out *call) (n int64, ended bool, err error) {
+func (c *call) splice(conn net.Conn, out *call) (n int64, err error) {
 	if err := c.goOn(); err != nil {
-		return 0, false, err
+		return 0, err
 	}
 	if out != nil {
 		out.h.enterConn(copying)
@@ -128,20 +128,19 @@ func (c *call) splice(conn net.Conn, out *call) (n int64, ended bool, err error)
 	n, err = io.Copy(conn, c.l.conn)
 	c.l.taken += uint64(n)
 	if stop := c.goOn(); stop != nil {
-		return n, false, stop
+		return n, stop
 	}
 	switch {
 	case out != nil && out.goOn() != nil:
-		return n, false, &closedError{c.op}
+		return n, &closedError{c.op}
 	case err == nil:
-		err = c.heardEnd(io.EOF)
-		return n, err == io.EOF, err
+		return n, c.heardEnd(io.EOF)
 	case isDeadlineError(err):
 		c.cause = err
-		return n, false, errTimeUp
+		return n, errTimeUp
 	}
 	blame(c, out, err)
-	return n, false, err
+	return n, err
 }
 
 // blame notes the error of a copy that the kernel made at the side that it is

@@ -258,8 +258,8 @@ const (
 // A tcpInfo is what the kernel says of a TCP connection.
 type tcpInfo struct {
 	state    tcpState
-	received uint64 // bytes, and one for the peer's end of its stream
-	counted  bool   // received is known, and is that of conn
+	received uint64 // bytes, and one for the peer's end of its stream; under TLS more than is taken
+	counted  bool   // received is known
 }
 
 // tcpInfo asks the kernel, if it is TCP at the bottom.
@@ -267,9 +267,7 @@ func (l *link) tcpInfo() tcpInfo {
 	if l.raw == nil {
 		return tcpInfo{}
 	}
-	info := infoOf(l.raw)
-	info.counted = info.counted && l.polls
-	return info
+	return infoOf(l.raw)
 }
 
 // noteSend notes what an error of a send tells: that nothing can be sent any
