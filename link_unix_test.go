@@ -32,6 +32,27 @@ func breakOff(t testing.TB, remote net.Conn) {
 	require.NoError(t, remote.Close())
 }
 
+// A send that has returned is not inside the connection any more: an end behind
+// it waits for nobody, of ten tries at least once.
+func TestAnEndDoesNotWaitForASendThatHasReturned(t *testing.T) {
+	const patience = 100 * time.Millisecond // with one that is
+	shortest := patience
+	for range 10 {
+		local, remote := unixPair(t)
+		s := bufsock.NewBufferedSocket(local)
+		_, err := s.Send([]byte("x"))
+		require.NoError(t, err)
+		_, err = remote.Read(make([]byte, 1))
+		require.NoError(t, err)
+		require.NoError(t, remote.Close())
+		d, err := elapsed(func() error { _, err := s.RecvClose(); return err })
+		require.NoError(t, err)
+		shortest = min(shortest, d)
+		s.Close()
+	}
+	require.Less(t, shortest, patience)
+}
+
 // errnos are errors by which a kernel tells that a connection is dead.
 var errnos = []syscall.Errno{
 	syscall.ECONNRESET, syscall.ECONNABORTED, syscall.ETIMEDOUT, syscall.EHOSTUNREACH, syscall.ENETUNREACH,
