@@ -626,3 +626,25 @@ func awaitReadable(t *testing.T, conn net.Conn) {
 		}))
 	}
 }
+
+// A message of which one part was read straight into dst when the time was up,
+// and the other by the last look at what has arrived, is whole. A read ends
+// behind bytes that a descriptor comes with.
+func TestALastLookCompletesWhatWasReadDirectly(t *testing.T) {
+	const half = 32 << 10
+	message := bytes.Repeat([]byte("0123456789abcdef"), 2*half/16)
+	for range 50 {
+		local, remote := unixPair(t)
+		_, _, err := remote.(*net.UnixConn).WriteMsgUnix(message[:half], syscall.UnixRights(syscall.Stdin), nil)
+		require.NoError(t, err)
+		_, err = remote.Write(message[half:])
+		require.NoError(t, err)
+		s := bufsock.NewBufferedSocket(local)
+		msg, err := s.RecvSize(len(message), bufsock.AppendTo(make([]byte, 0, len(message))), bufsock.WithTimeout(1))
+		require.NoError(t, err)
+		require.True(t, bytes.Equal(message, msg), "not what was sent")
+		require.Zero(t, s.Buffered())
+		s.Close()
+		remote.Close()
+	}
+}
