@@ -5,6 +5,7 @@ import (
 	"context"
 	"io"
 	"net"
+	"reflect"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -30,7 +31,7 @@ type BufferedSocket struct {
 	link    atomic.Pointer[link] // the connection; changed by who has both turns
 	timeout atomic.Int64
 	maxSize atomic.Int64
-	idle    atomic.Int64 // the idle timeout; none unless it is above zero
+	idle    atomic.Int64 // the idle timeout; negative: no bound; zero: none
 	recv    half
 	send    half
 	message *Message // of RecvFunc, used again; guarded by the turn of recv
@@ -60,7 +61,7 @@ func NewBufferedSocket(conn net.Conn, opts ...Option) *BufferedSocket {
 }
 
 func newSocket(op string, conn net.Conn, opts []Option) *BufferedSocket {
-	if conn == nil {
+	if v := reflect.ValueOf(conn); !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil() {
 		panic("bufsock: " + op + ": nil connection")
 	}
 	s := unconnected(op, opts)
@@ -203,7 +204,10 @@ func (s *BufferedSocket) Upgrade(wrap func(net.Conn) (net.Conn, error)) error {
 
 // replace puts the socket on conn. The caller has both turns.
 func (s *BufferedSocket) replace(conn net.Conn) error {
-	l := newLink(conn)
+	l, before := newLink(conn), s.link.Load()
+	l.readClosing.Store(before.readClosing.Load())
+	l.readClosed.Store(before.readClosed.Load())
+	l.writeClosed.Store(before.writeClosed.Load())
 	s.recv.alarm.mu.Lock()
 	defer s.recv.alarm.mu.Unlock()
 	s.send.alarm.mu.Lock()

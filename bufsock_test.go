@@ -463,3 +463,33 @@ func TestDialWithSpecialTimeouts(t *testing.T) {
 	require.IsType(t, (*net.OpError)(nil), e.Err, "the error of the dialer")
 	require.Zero(t, e.Buffered)
 }
+
+// No timeout of the socket bounds the function of an Upgrade.
+func TestNoTimeoutBoundsTheFunctionOfAnUpgrade(t *testing.T) {
+	sockets(t, func(t *testing.T, local, remote net.Conn) {
+		const timeout = 10 * time.Millisecond
+		s := bufsock.NewBufferedSocket(local, bufsock.WithTimeout(timeout))
+		require.NoError(t, s.Upgrade(func(conn net.Conn) (net.Conn, error) {
+			time.AfterFunc(10*timeout, func() { remote.Write([]byte("late")) })
+			_, err := io.ReadFull(conn, make([]byte, 4))
+			return conn, err
+		}))
+	})
+}
+
+func TestNilConnections(t *testing.T) {
+	var socket *bufsock.BufferedSocket
+	var tcp *net.TCPConn
+	for _, conn := range []net.Conn{nil, socket, tcp} {
+		require.Equal(t, "bufsock: NewBufferedSocket: nil connection", panicOf(func() { bufsock.NewBufferedSocket(conn) }))
+		require.Equal(t, "bufsock: NewNetstringSocket: nil connection", panicOf(func() { bufsock.NewNetstringSocket(conn) }))
+	}
+}
+
+// A socket on one whose connection has no descriptor has none, either.
+func TestSyscallConnThatIsNone(t *testing.T) {
+	s := bufsock.NewBufferedSocket(bufsock.NewBufferedSocket(segments()))
+	raw, err := s.SyscallConn()
+	require.ErrorIs(t, err, errors.ErrUnsupported)
+	require.Nil(t, raw)
+}

@@ -19,6 +19,7 @@ var (
 	errTimeUp     = errors.New("time is up")
 	errClosed     = errors.New("closed by Close")
 	errReadClosed = errors.New("closed by CloseRead")
+	errUnsent     = errors.New("to be flushed before a wait")
 )
 
 // A half is one direction of a socket: the turn of the call that works on it,
@@ -88,7 +89,7 @@ var calls = sync.Pool{New: func() any {
 func (s *BufferedSocket) newCall(r *request, h *half) *call {
 	c := calls.Get().(*call)
 	c.request, c.s, c.h = *r, s, h
-	c.idling = c.idleTimeout() > 0
+	c.idling = c.idleTimeout() != 0
 	return c
 }
 
@@ -131,7 +132,7 @@ func (c *call) own() {
 		if c.idling {
 			c.begin()
 		}
-	case c.l.polls && c.ctx == nil && c.timeout != 0:
+	case c.l.polls && c.ctx == nil && c.timeout != 0 && c.given&optConn == 0:
 		// It will mostly have to wait, and where it does there is less stack.
 		if c.h.alarm.timer == nil {
 			c.makeTimer()
@@ -183,8 +184,14 @@ func (h *half) end(c *call, n int) {
 		h.leave(n)
 		return
 	}
+	defer c.end()
+	c.consume(n)
+}
+
+// consume has the call consume n bytes when it ends, unless it panics until then.
+func (c *call) consume(n int) {
+	c.settle()
 	c.taken = n
-	c.end()
 }
 
 // unlock gives back memory that is not needed, and unlocks h.
@@ -227,8 +234,8 @@ func (h *half) isClosed(op string) error {
 	return nil
 }
 
-// idleTimeout returns how long the call may wait for the first byte; it is not
-// above zero if the timeout covers that.
+// idleTimeout returns how long the call may wait for the first byte: for ever if
+// it is negative, and if it is zero the timeout covers that.
 func (c *call) idleTimeout() time.Duration {
 	switch {
 	case c.h.sends || c.timeout == 0:
@@ -259,13 +266,20 @@ func (c *call) startClock() {
 	if c.until != never {
 		return
 	}
-	d := c.timeout
-	if c.idling {
-		d = c.idleTimeout()
+	switch {
+	case c.idling:
+		c.until = c.idleEnd()
+	case c.timeout >= 0:
+		c.until = now().plus(c.timeout)
 	}
-	if d >= 0 {
-		c.until = now().plus(d)
+}
+
+// idleEnd returns when a wait for the first byte must end that begins now.
+func (c *call) idleEnd() instant {
+	if d := c.idleTimeout(); d > 0 {
+		return now().plus(d)
 	}
+	return never
 }
 
 // begin ends the wait for the first byte: from now on the timeout counts.
@@ -317,6 +331,9 @@ func (c *call) explain(err error, w want) error {
 	case errClosed:
 		return &closedError{c.op}
 	}
+	if err == io.EOF && c.h.sends {
+		return err
+	}
 	n := c.h.size()
 	switch err {
 	case io.EOF:
@@ -357,7 +374,7 @@ func (c *call) timeUp(n int, w want) error {
 	e := &TimeoutError{Op: c.op, After: max(c.timeout, NoTimeout), Buffered: n, want: w, endedTLS: c.ended}
 	e.early = !c.out && !c.expired()
 	if c.idling {
-		e.idle, e.After = true, c.idleTimeout()
+		e.idle, e.After = true, max(c.idleTimeout(), NoTimeout)
 	}
 	switch {
 	case c.canceled():

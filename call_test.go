@@ -39,8 +39,8 @@ func TestIdleTimeout(t *testing.T) {
 		"a timeout of the call alone":           {option{withIdle(idle)}, option{withTimeout(time.Minute)}, 0, time.Minute, false},
 		"the same, and a byte":                  {option{withIdle(idle)}, option{withTimeout(time.Minute)}, time.Second, time.Minute, false},
 		"no idle timeout":                       {nil, nil, 0, timeout, false},
-		"no bound":                              {option{withIdle(bufsock.NoTimeout)}, nil, 0, timeout, false},
-		"no bound of the call":                  {option{withIdle(idle)}, option{withIdle(-5)}, 0, timeout, false},
+		"no bound":                              {option{withIdle(bufsock.NoTimeout)}, nil, 1000 * idle, 1000*idle + timeout, false},
+		"no bound of the call":                  {option{withIdle(idle)}, option{withIdle(-5)}, 1000 * idle, 1000*idle + timeout, false},
 	} {
 		bubbles := map[string]func(s *bufsock.BufferedSocket, opts ...bufsock.Option) error{}
 		for op, call := range waiting {

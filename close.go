@@ -24,7 +24,11 @@ func (s *BufferedSocket) Close() error {
 	}
 	l := s.link.Load()
 	s.endBlockedCalls(l)
-	return l.conn.Close()
+	err := l.conn.Close()
+	if l.gate != nil && !l.wakes {
+		wakeAll(l, &s.send) // whom crypto/tls leaves to the connection below
+	}
+	return err
 }
 
 // shut moves both directions on to the state, and reports whether that is news.
@@ -177,14 +181,21 @@ const maxAwaitDeadline = 100 * time.Millisecond
 func (s *BufferedSocket) endBlockedCalls(l *link) {
 	s.recv.stopTimer()
 	s.send.stopTimer()
-	if l.wakes && l.gate == nil {
-		return
+	switch {
+	case l.gate != nil:
+		wakeAll(l, &s.recv)
+	case !l.wakes:
+		wakeAll(l, &s.recv, &s.send)
 	}
+}
+
+// wakeAll wakes the calls of the directions.
+func wakeAll(l *link, halves ...*half) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		for _, h := range []*half{&s.recv, &s.send} {
-			if h.isBusy() && (!h.sends || l.gate == nil) {
+		for _, h := range halves {
+			if h.isBusy() {
 				h.stop(l)
 			}
 		}

@@ -1028,3 +1028,90 @@ func TestCloseEndsBlockedAndQueuedCalls(t *testing.T) {
 		assertClosed(t, call())
 	})
 }
+
+// What Shutdown refuses it does not send, whether a call begins behind it or was
+// waiting for its turn.
+func TestShutdownSendsNothingThatItRefuses(t *testing.T) {
+	for op, call := range waiting {
+		if !isSend(op) || op == "Flush" {
+			continue
+		}
+		for _, queued := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, queued %v", op, queued), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					local, remote := net.Pipe()
+					s := bufsock.NewBufferedSocket(local)
+					var group sync.WaitGroup
+					group.Go(func() { s.Send([]byte("under way")) })
+					synctest.Wait()
+					refused := make(chan error, 1)
+					if queued {
+						go func() { refused <- call(s) }()
+						synctest.Wait()
+					}
+					group.Go(func() { s.Shutdown() })
+					synctest.Wait()
+					if !queued {
+						refused <- call(s)
+					}
+					assertClosed(t, <-refused)
+					sent, err := io.ReadAll(remote)
+					require.NoError(t, err)
+					require.Equal(t, "under way", string(sent))
+					group.Wait()
+				})
+			})
+		}
+	}
+}
+
+// crypto/tls leaves a write that is blocked to the connection below, whose Close
+// may not end it.
+func TestCloseEndsASendOverTLSOnAConnectionThatIsDeafToIt(t *testing.T) {
+	a, b := tcpPair(t)
+	serverConfig, clientConfig := tlsConfigs()
+	server := tls.Server(b, serverConfig)
+	go server.Handshake()
+	deaf := &hooked{Conn: a, closed: func() error { return nil }}
+	client := tls.Client(deaf, clientConfig)
+	require.NoError(t, client.Handshake())
+	writing := make(chan struct{}, 1)
+	deaf.write = func(p []byte) (int, error) {
+		select {
+		case writing <- struct{}{}:
+		default:
+		}
+		return a.Write(p)
+	}
+	s := bufsock.NewBufferedSocket(client, bufsock.WithTimeout(bufsock.NoTimeout))
+	sent := make(chan error)
+	go func() { _, err := s.Send(make([]byte, 16<<20)); sent <- err }()
+	<-writing
+	require.NoError(t, s.Close())
+	assertClosed(t, <-sent)
+}
+
+// CloseRead holds for the connection that an Upgrade puts under the socket, too.
+func TestCloseReadHoldsBehindAnUpgrade(t *testing.T) {
+	for _, during := range []bool{false, true} {
+		local, remote := tcpPair(t)
+		s := bufsock.NewBufferedSocket(local)
+		if !during {
+			require.NoError(t, s.CloseRead())
+		}
+		require.NoError(t, s.Upgrade(func(conn net.Conn) (net.Conn, error) {
+			if during {
+				require.NoError(t, s.CloseRead())
+			}
+			return struct{ net.Conn }{conn}, nil
+		}))
+		_, err := remote.Write([]byte("more"))
+		require.NoError(t, err)
+		for range 2 {
+			_, err = s.Recv(1)
+			require.Equal(t, io.EOF, err)
+		}
+		_, err = s.RecvClose()
+		require.IsType(t, (*bufsock.ConnectionClosedError)(nil), err)
+	}
+}

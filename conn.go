@@ -111,7 +111,10 @@ func (s *BufferedSocket) SyscallConn() (syscall.RawConn, error) {
 	conn := s.NetConn()
 	if c, ok := conn.(syscall.Conn); ok {
 		raw, err := c.SyscallConn()
-		return rawConn{raw}, err
+		if err != nil {
+			return nil, err
+		}
+		return rawConn{raw}, nil
 	}
 	return nil, unsupported("SyscallConn", conn)
 }

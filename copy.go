@@ -2,6 +2,7 @@ package bufsock
 
 import (
 	"io"
+	"math"
 	"net"
 	"os"
 	"runtime"
@@ -20,25 +21,32 @@ import (
 // Copies between the same sockets take turns, whichever way and by whichever
 // method, as long as none of the sockets is hidden in a type of your own.
 func (s *BufferedSocket) WriteTo(w io.Writer) (int64, error) {
-	return s.copyTo("WriteTo", w)
+	return s.copyTo("WriteTo", w, unlimited)
 }
 
-// copyTo gets the turn to receive, and that to send of a w that is a socket
-// behind it: whoever holds both has got them in this order.
-func (s *BufferedSocket) copyTo(op string, w io.Writer) (n int64, err error) {
+// unlimited is the limit of a copy that has none.
+const unlimited = math.MaxInt64
+
+// copyTo copies at most so many bytes. It gets the turn to receive, and that to
+// send of a w that is a socket behind it: whoever holds both has got them in this
+// order.
+func (s *BufferedSocket) copyTo(op string, w io.Writer, limit int64) (n int64, err error) {
 	c, err := s.receive(&request{op: op, timeout: NoTimeout, given: optConn})
 	defer c.end()
 	if err != nil {
 		return 0, c.explainConn(err)
 	}
 	for {
-		m, err := c.writeBuffered(w)
+		m, err := c.writeBuffered(w, limit-n)
 		n += int64(m)
-		if err != nil {
+		if err != nil || n == limit {
 			return n, err
 		}
-		copied, err := c.kernelCopy(w)
-		n += copied
+		if limit == unlimited {
+			var copied int64
+			copied, err = c.kernelCopy(w)
+			n += copied
+		}
 		if err == nil {
 			err = c.fill()
 		}
@@ -51,9 +59,10 @@ func (s *BufferedSocket) copyTo(op string, w io.Writer) (n int64, err error) {
 	}
 }
 
-// writeBuffered writes the receive buffer to w and consumes what w took.
-func (c *call) writeBuffered(w io.Writer) (n int, err error) {
-	data := c.h.data.bytes()
+// writeBuffered writes what is buffered, up to the limit, to w and consumes what
+// w took.
+func (c *call) writeBuffered(w io.Writer, limit int64) (n int, err error) {
+	data := c.h.data.head(int(min(limit, math.MaxInt)))
 	if len(data) == 0 {
 		return 0, nil
 	}
@@ -127,6 +136,7 @@ func (c *call) splice(conn net.Conn, out *call) (n int64, err error) {
 	}
 	n, err = io.Copy(conn, c.l.conn)
 	c.l.taken += uint64(n)
+	c.l.counts = c.l.counts && err == nil // else the kernel may have taken more
 	if stop := c.goOn(); stop != nil {
 		return n, stop
 	}
@@ -139,24 +149,35 @@ func (c *call) splice(conn net.Conn, out *call) (n int64, err error) {
 		c.cause = err
 		return n, errTimeUp
 	}
-	blame(c, out, err)
+	blame(c, conn, out, err)
 	return n, err
 }
 
-// blame notes the error of a copy that the kernel made at the side that it is
-// of, which the error does not say.
-func blame(in, out *call, err error) {
-	outDead := isBrokenPipe(err)
-	if out != nil {
-		outDead = outDead || out.l.tcpInfo().state == tcpDead
-		if outDead {
-			out.l.noteSend(err)
+// blame notes the error of a copy that the kernel made to conn, which is that of
+// the call out or of nobody's here, at the side that it is of: the error does not
+// say which. The state of a Unix socket cannot be asked for, but the other side
+// of such a copy is TCP.
+func blame(in *call, conn net.Conn, out *call, err error) {
+	outDead := isBrokenPipe(err) || stateOf(conn) == tcpDead
+	if out != nil && outDead {
+		out.l.noteSend(err)
+	}
+	if isBrokenPipe(err) {
+		return
+	}
+	switch in.l.tcpInfo().state {
+	case tcpDead: // as one looks that has ended in both directions, too
+		if outDead && in.l.writeClosed.Load() {
+			return
 		}
+	case tcpUnknown:
+		if outDead {
+			return
+		}
+	default:
+		return
 	}
-	// A connection that ended in both directions looks dead, too.
-	if in.l.tcpInfo().state == tcpDead && !isBrokenPipe(err) && (!outDead || !in.l.writeClosed.Load()) {
-		in.l.failure.Store(&failure{readError(err), true})
-	}
+	in.l.failure.Store(&failure{readError(err), true})
 }
 
 // flushAll sends what is buffered, also what is added meanwhile.
@@ -174,18 +195,26 @@ func (c *call) flushAll() error {
 //
 // Only the write deadline bounds it, and neither that nor Close ends a read of r
 // that waits. If it fails, what was taken from r and not sent is lost. Not so if
-// r is a *BufferedSocket: then it is r.WriteTo of this socket, which the read
-// deadline of r bounds, too, and r keeps what was not sent.
-func (s *BufferedSocket) ReadFrom(r io.Reader) (int64, error) {
+// r is a *BufferedSocket, or an [io.LimitedReader] over one as [io.CopyN] has it:
+// then it is as WriteTo of that socket, whose read deadline bounds it, too, and
+// which keeps what was not sent.
+func (s *BufferedSocket) ReadFrom(r io.Reader) (n int64, err error) {
 	const op = "ReadFrom"
+	limit := int64(unlimited)
+	if l, ok := r.(*io.LimitedReader); ok {
+		if source, ok := l.R.(*BufferedSocket); ok {
+			r, limit = source, max(l.N, 0)
+			defer func() { l.N -= n }()
+		}
+	}
 	source, ok := r.(*BufferedSocket)
 	if !ok {
 		return s.sendFrom(op, r)
 	}
-	if _, err := s.sendFrom(op, nil); err != nil {
+	if _, err := s.sendFrom(op, nil); err != nil || limit == 0 {
 		return 0, err
 	}
-	return source.copyTo(op, s)
+	return source.copyTo(op, s, limit)
 }
 
 // sendFrom sends what is buffered, and what r returns until its end, if there is

@@ -106,3 +106,35 @@ func TestCopiesThatBreakAtTheDestination(t *testing.T) {
 		})
 	}
 }
+
+// Of a copy that the kernel makes from a Unix socket the state of the target tells
+// whose an error is.
+func TestAResetOfAUnixSocketThatACopyMet(t *testing.T) {
+	for name, copyTo := range map[string]func(s *bufsock.BufferedSocket, target net.Conn) (int64, error){
+		"WriteTo a socket": func(s *bufsock.BufferedSocket, target net.Conn) (int64, error) {
+			return s.WriteTo(bufsock.NewBufferedSocket(target))
+		},
+		"WriteTo a connection": func(s *bufsock.BufferedSocket, target net.Conn) (int64, error) { return s.WriteTo(target) },
+		"ReadFrom of the target": func(s *bufsock.BufferedSocket, target net.Conn) (int64, error) {
+			return bufsock.NewBufferedSocket(target).ReadFrom(s)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			local, remote := unixPair(t)
+			target, end := tcpPair(t)
+			go io.Copy(io.Discard, end)
+			s := bufsock.NewBufferedSocket(local)
+			_, err := s.Send([]byte("never read"))
+			require.NoError(t, err)
+			_, err = remote.Write([]byte("hello"))
+			require.NoError(t, err)
+			require.NoError(t, remote.Close())
+			_, met := copyTo(s, target)
+			require.Error(t, met)
+			for range 2 {
+				_, err = s.RecvClose()
+				require.ErrorIs(t, err, syscall.ECONNRESET)
+			}
+		})
+	}
+}

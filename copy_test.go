@@ -730,3 +730,57 @@ func TestCopiesThatFailCountWhatWasCopied(t *testing.T) {
 	require.Equal(t, boom, err)
 	require.EqualValues(t, 1, n)
 }
+
+// io.CopyN hides a socket in an io.LimitedReader, and is a copy as any other.
+func TestCopiesOfALimitedReader(t *testing.T) {
+	t.Run("end beside others between the same sockets", func(t *testing.T) {
+		for name, pair := range map[string]func(testing.TB) (net.Conn, net.Conn){"TCP": tcpPair, "pipe": pipePair, "TLS": tlsPair} {
+			for range 20 {
+				a1, a2 := pair(t)
+				b1, b2 := pair(t)
+				a, b := bufsock.NewBufferedSocket(a1), bufsock.NewBufferedSocket(b1)
+				received := make(chan int64)
+				go func() { n, _ := io.Copy(io.Discard, a2); received <- n }()
+				var group sync.WaitGroup
+				group.Go(func() { io.Copy(a, b) })
+				group.Go(func() { io.CopyN(a, b, 3) })
+				group.Go(func() { a.ReadFrom(io.LimitReader(b, 2)) })
+				_, err := b2.Write([]byte("abcdefgh"))
+				require.NoError(t, err)
+				b2.Close()
+				group.Wait()
+				a.Close()
+				require.Equal(t, int64(8), <-received, name)
+				b.Close()
+			}
+		}
+	})
+	t.Run("take what they are given", func(t *testing.T) {
+		source := bufsock.NewBufferedSocket(segments("abc", "defgh"))
+		w := &wire{}
+		target := bufsock.NewBufferedSocket(w)
+		for _, tt := range []struct {
+			limit, copied, left int64
+			sent                string
+		}{{0, 0, 0, ""}, {-1, 0, -1, ""}, {2, 2, 0, "ab"}, {4, 4, 0, "cdef"}, {9, 2, 7, "gh"}, {9, 0, 9, ""}} {
+			w.writes = nil
+			r := &io.LimitedReader{R: source, N: tt.limit}
+			n, err := target.ReadFrom(r)
+			require.NoError(t, err)
+			require.Equal(t, tt.copied, n)
+			require.Equal(t, tt.left, r.N)
+			require.Equal(t, tt.sent, strings.Join(w.writes, ""))
+		}
+	})
+	t.Run("keep what was not taken", func(t *testing.T) {
+		source := bufsock.NewBufferedSocket(segments("abcdef"))
+		boom := errors.New("boom")
+		target := bufsock.NewBufferedSocket(&wire{limits: []int{2}, err: boom})
+		r := &io.LimitedReader{R: source, N: 4}
+		n, err := target.ReadFrom(r)
+		require.Equal(t, boom, err)
+		require.Equal(t, int64(2), n)
+		require.Equal(t, int64(2), r.N)
+		require.Equal(t, "cdef", string(source.RecvBuffer()))
+	})
+}

@@ -145,13 +145,12 @@ func (c *call) moveDirect(p []byte) int {
 }
 
 // takeDirect is takePart for a message of which a part was read into dst.
-func (c *call) takeDirect(at, size, n int) []byte {
+func (c *call) takeDirect(at, size int) []byte {
 	h := c.h
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if cap(c.dst)-len(c.dst) < size { // the delimiter that it ends in does not fit
 		h.restoreDirect()
-		c.taken = n
 		return c.deliver(h.data.bytes()[at : at+size])
 	}
 	data, d := h.data.bytes(), h.direct
@@ -160,7 +159,7 @@ func (c *call) takeDirect(at, size, n int) []byte {
 	copy(part, data[at:d.at])
 	copy(part[min(d.at-at+len(d.p), size):], data[d.at:]) // d may end in the delimiter
 	h.direct = nil
-	c.taken = n - len(d.p)
+	c.taken -= len(d.p)
 	return msg
 }
 

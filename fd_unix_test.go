@@ -648,3 +648,35 @@ func TestALastLookCompletesWhatWasReadDirectly(t *testing.T) {
 		remote.Close()
 	}
 }
+
+// A large message that has come needs no flush before it is received, either, if
+// it is read straight into dst.
+func TestADirectReadOfWhatHasComeDoesNotFlush(t *testing.T) {
+	const size = 60_000
+	half := strings.Repeat("0123456789", size/20)
+	tcp := func(t *testing.T) net.Conn {
+		local, remote := tcpPair(t)
+		require.NoError(t, local.(*net.TCPConn).SetReadBuffer(1<<20))
+		_, err := io.WriteString(remote, half+half)
+		require.NoError(t, err)
+		raw, err := local.(*net.TCPConn).SyscallConn()
+		require.NoError(t, err)
+		buf := make([]byte, size)
+		require.NoError(t, raw.Read(func(fd uintptr) bool {
+			n, _, _ := syscall.Recvfrom(int(fd), buf, syscall.MSG_PEEK)
+			return n == size
+		}))
+		return local
+	}
+	tls := func(t *testing.T) net.Conn { return arrivedRecords(t, half, half) }
+	for name, arrived := range map[string]func(*testing.T) net.Conn{"TCP": tcp, "TLS": tls} {
+		t.Run(name, func(t *testing.T) {
+			s := bufsock.NewBufferedSocket(arrived(t), bufsock.WithFlush())
+			require.NoError(t, s.Buffer([]byte("answer")))
+			msg, err := s.RecvSize(size, bufsock.AppendTo(make([]byte, 0, size)))
+			require.NoError(t, err)
+			require.True(t, string(msg) == half+half, "not what was sent")
+			require.Equal(t, "answer", string(s.SendBuffer()))
+		})
+	}
+}

@@ -8,6 +8,10 @@ import (
 	"reflect"
 )
 
+// errHandshakeCut stands for the end of a context that is of no concern to later
+// calls.
+var errHandshakeCut = errors.New("the call that did the TLS handshake had to end")
+
 // hasShakenHands reports whether a *tls.Conn has done its handshake. To ask it
 // in its own terms would burden programs without TLS with all of crypto/tls.
 func hasShakenHands(conn net.Conn) bool {
@@ -41,6 +45,8 @@ func (c *call) shakeHands() error {
 	if c.canceled() && !hasShakenHands(l.conn) {
 		return errTimeUp // a handshake begun now would only end the session
 	}
+	c.s.recv.lift(l)
+	c.s.send.lift(l)
 	ctx, cancel := c.context()
 	defer cancel()
 	err := l.conn.(handshaker).HandshakeContext(ctx)
@@ -54,6 +60,9 @@ func (c *call) shakeHands() error {
 	c.ended = true
 	if c.h.sends && l.broken == nil {
 		l.broken = err
+		if ctx.Err() != nil {
+			l.broken = errHandshakeCut
+		}
 	}
 	if err == io.EOF {
 		err = io.ErrUnexpectedEOF // this is no end of a stream

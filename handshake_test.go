@@ -347,3 +347,46 @@ func TestHandshakeThatFails(t *testing.T) {
 		})
 	}
 }
+
+// Deadlines from before are lifted in both directions, as a handshake uses both,
+// also on a connection under TLS that is not known.
+func TestDeadlinesFromBeforeAreLiftedBeforeAHandshake(t *testing.T) {
+	serverConfig, clientConfig := tlsConfigs()
+	for op, call := range map[string]func(s *bufsock.BufferedSocket) error{
+		"Send": func(s *bufsock.BufferedSocket) error { _, err := s.Send([]byte("x")); return err },
+		"Recv": func(s *bufsock.BufferedSocket) error { _, err := s.Recv(1); return err },
+		"Read": func(s *bufsock.BufferedSocket) error { _, err := s.Read(make([]byte, 1)); return err },
+	} {
+		for name, set := range map[string]func(net.Conn, time.Time) error{"read": net.Conn.SetReadDeadline, "write": net.Conn.SetWriteDeadline} {
+			t.Run(op+", "+name, func(t *testing.T) {
+				a, b := tcpPair(t)
+				go func() {
+					server := tls.Server(b, serverConfig)
+					server.Write([]byte("y"))
+					server.Read(make([]byte, 1))
+				}()
+				below := struct{ net.Conn }{a}
+				require.NoError(t, set(below, time.Unix(1, 0)))
+				require.NoError(t, call(bufsock.NewBufferedSocket(tls.Client(below, clientConfig))))
+			})
+		}
+	}
+}
+
+// That the context of one call has ended is of no concern to those behind it.
+func TestACanceledHandshakeBreaksTheSendingSide(t *testing.T) {
+	for op, call := range waiting {
+		if !isSend(op) {
+			continue
+		}
+		synctest.Test(t, func(t *testing.T) {
+			s := bufsock.NewBufferedSocket(shaker{&wire{}, func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }})
+			ctx, cancel := context.WithCancel(t.Context())
+			time.AfterFunc(time.Second, cancel)
+			require.ErrorIs(t, call(s, bufsock.WithContext(ctx)), context.Canceled, op)
+			err := call(s)
+			require.ErrorIs(t, err, bufsock.ErrBroken, op)
+			require.NotErrorIs(t, err, context.Canceled, op)
+		})
+	}
+}

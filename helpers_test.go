@@ -475,6 +475,12 @@ type misleading struct {
 	temporary bool
 }
 
+// onlyMatches is an error that says nothing of itself.
+type onlyMatches struct{ what error }
+
+func (e onlyMatches) Error() string        { return "too late" }
+func (e onlyMatches) Is(target error) bool { return target == e.what }
+
 func (misleading) Error() string { return "misleading" }
 
 func (misleading) Timeout() bool { return true }

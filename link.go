@@ -22,6 +22,7 @@ type link struct {
 	polls       bool // raw is that of conn, and may be used without it
 	takesVector bool // it has a vectored write
 	wakes       bool // a new deadline wakes a Read or Write that waits
+	counts      bool // the kernel counts the bytes that are taken, from the same one on; guarded by the turn of recv
 
 	shaken      atomic.Bool             // the handshake is done
 	readClosed  atomic.Bool             // by our CloseRead
@@ -31,7 +32,7 @@ type link struct {
 
 	taken  uint64 // bytes that have been read; guarded by the turn of recv
 	ended  error  // of the stream, for good, so that it is not asked again; guarded by the turn of recv
-	more   bool   // the last read may have left something; guarded by the turn of recv
+	filled int    // the size of the last read, if it got so much, and so may have left something; guarded by the turn of recv
 	next   error  // came together with bytes; guarded by the turn of recv
 	broken error  // why nothing can be sent any more; guarded by the turn of send
 }
@@ -54,6 +55,9 @@ func newLink(conn net.Conn) *link {
 	} else {
 		l.raw, l.wakes = describe(conn)
 		l.polls, l.takesVector = l.raw != nil, isSocket(conn)
+	}
+	if l.polls {
+		l.taken, l.counts = takenBefore(l.raw)
 	}
 	if l.wakes {
 		_ = conn.SetReadDeadline(time.Time{}) // if that fails, so will the first call
@@ -137,6 +141,13 @@ func (l *link) goesOn(n int) {
 	}
 }
 
+func (l *link) noteFilled(n, size int) {
+	l.filled = 0
+	if n == size {
+		l.filled = size
+	}
+}
+
 // heardEnd returns what the end of the stream stands for: err, unless it stands
 // for a failure, behind which there may be more.
 func (c *call) heardEnd(err error) error {
@@ -163,12 +174,13 @@ func (c *call) heardEnd(err error) error {
 func (c *call) question() {
 	l := c.l
 	info := l.tcpInfo()
+	counted := info.counted && l.counts
 	hasFIN := info.received == l.taken+1 // which counts as a byte
-	if info.counted && hasFIN {
+	if counted && hasFIN {
 		return
 	}
 	c.s.awaitSender(info.state)
-	if info.counted && info.received == l.taken {
+	if counted && info.received == l.taken {
 		l.failure.CompareAndSwap(nil, &failure{err: l.resetError()})
 	}
 }
@@ -258,7 +270,8 @@ const (
 // A tcpInfo is what the kernel says of a TCP connection.
 type tcpInfo struct {
 	state    tcpState
-	received uint64 // bytes, and one for the peer's end of its stream; under TLS more than is taken
+	hasFIN   bool   // the peer has ended its stream; not known of one that is dead
+	received uint64 // bytes, and one for the peer's end of its stream
 	counted  bool   // received is known
 }
 
@@ -268,6 +281,14 @@ func (l *link) tcpInfo() tcpInfo {
 		return tcpInfo{}
 	}
 	return infoOf(l.raw)
+}
+
+// stateOf asks for the state of a connection that may be nobody's here.
+func stateOf(conn net.Conn) tcpState {
+	if raw := descriptor(conn); raw != nil {
+		return infoOf(raw).state
+	}
+	return tcpUnknown
 }
 
 // noteSend notes what an error of a send tells: that nothing can be sent any
@@ -293,19 +314,32 @@ func isSystemError(err error) bool {
 	return (op || isErrno(err)) && !isBrokenPipe(err) && !errors.Is(err, net.ErrClosed)
 }
 
-// readError dresses an error that a send has met as one of a read.
+// readError dresses an error that a send has met as one of a read, in which its
+// cause is found.
 func readError(err error) error {
 	var e net.OpError
+	cause := err
 	if op, ok := errors.AsType[*net.OpError](err); ok {
 		e = *op
-		err = op.Err
+		cause = op.Err
 	}
-	if call, ok := err.(*os.SyscallError); ok {
-		err = os.NewSyscallError("read", call.Err)
+	if call, ok := cause.(*os.SyscallError); ok {
+		cause = os.NewSyscallError("read", call.Err)
 	}
-	e.Op, e.Err = "read", err
+	if e.Err != nil && error(&e) != err {
+		cause = &dressed{cause, err}
+	}
+	e.Op, e.Err = "read", cause
 	return &e
 }
+
+// A dressed error has the text of an error in it and matches both.
+type dressed struct {
+	error
+	all error
+}
+
+func (e *dressed) Unwrap() []error { return []error{e.error, e.all} }
 
 // opError dresses an error of the descriptor as package net does.
 func (l *link) opError(op string, err error) error {
@@ -313,8 +347,8 @@ func (l *link) opError(op string, err error) error {
 	return &net.OpError{Op: op, Net: local.Network(), Source: local, Addr: l.conn.RemoteAddr(), Err: err}
 }
 
-// isDeadlineError reports whether err says that a deadline has passed. What is
-// asked is what os.IsTimeout asks, as not each such error is a net.Error. The
+// isDeadlineError reports whether err says that a deadline has passed, by its
+// Timeout, as not each such error is a net.Error, or by what it matches. The
 // kernel's ETIMEDOUT says so, too, of a connection that it has given up, and
 // quic-go of one that was idle for too long.
 func isDeadlineError(err error) bool {
@@ -322,7 +356,7 @@ func isDeadlineError(err error) bool {
 		return false
 	}
 	e, ok := errors.AsType[timeouter](err)
-	return ok && e.Timeout()
+	return ok && e.Timeout() || errors.Is(err, os.ErrDeadlineExceeded)
 }
 
 type timeouter interface {

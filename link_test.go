@@ -368,6 +368,8 @@ func TestImpossibleCounts(t *testing.T) {
 		if tt.fails {
 			require.Zero(t, s.Buffered())
 			require.Len(t, s.SendBuffer(), 10, "nothing was sent")
+			_, err := s.Send(nil)
+			require.ErrorIs(t, err, bufsock.ErrBroken)
 		}
 	}
 }
@@ -508,6 +510,8 @@ func TestWhichTimeoutsOfTheConnectionAreTimeouts(t *testing.T) {
 		"no timeout, past a deadline":          {errors.New("reset"), true, false},
 		"one that says no, past a deadline":    {&net.OpError{Op: "read", Err: errors.New("reset")}, true, false},
 		"a wrapped deadline":                   {fmt.Errorf("wrapped: %w", &net.OpError{Op: "read", Err: deadline}), false, true},
+		"one that only matches":                {onlyMatches{deadline}, true, true},
+		"around a wrapped deadline":            {&net.OpError{Op: "read", Err: fmt.Errorf("wrapped: %w", deadline)}, true, true},
 		"one without Temporary, that matches":  {bareTimeout{deadline}, false, false},
 		"one without Temporary, at a deadline": {bareTimeout{deadline}, true, true},
 	}

@@ -72,6 +72,8 @@ func TestAnEndBehindAnErrorOfTheKernelIsNone(t *testing.T) {
 	}
 }
 
+var errTunnel = errors.New("the tunnel is down")
+
 // What an error of a send tells of the other direction: nothing, unless it is
 // one of the operating system, which reports that a connection is dead once.
 func TestErrorsOfASendThatAreErrorsOfAReceive(t *testing.T) {
@@ -84,6 +86,7 @@ func TestErrorsOfASendThatAreErrorsOfAReceive(t *testing.T) {
 	tests := map[string]test{
 		"a *net.OpError without an errno":  {&net.OpError{Op: "write", Net: "tcp", Err: unnumbered}, unnumbered, false},
 		"the same, wrapped":                {fmt.Errorf("tunnel: %w", &net.OpError{Op: "write", Err: unnumbered}), unnumbered, false},
+		"the same, beside another":         {errors.Join(&net.OpError{Op: "write", Err: unnumbered}, errTunnel), errTunnel, false},
 		"a wrapped errno":                  {fmt.Errorf("tunnel: %w", syscall.ENETDOWN), syscall.ENETDOWN, false},
 		"a broken pipe":                    {syscall.EPIPE, nil, false},
 		"a broken pipe as net reports it":  {&net.OpError{Op: "write", Net: "tcp", Err: os.NewSyscallError("write", syscall.EPIPE)}, nil, false},

@@ -296,6 +296,15 @@ func TestTheMemoryOfAMessageIsItsOwn(t *testing.T) {
 	require.True(t, string(msg) == large, "the message was written over")
 }
 
+// It is not handed out where the caller has given memory.
+func TestLargeMessagesAreAppendedToWhatIsThere(t *testing.T) {
+	large := strings.Repeat("x", 5<<20)
+	s := bufsock.NewBufferedSocket(segments(large+"\n"), bufsock.WithMaxSize(bufsock.NoLimit))
+	msg, _, err := s.RecvUntilAny([][]byte{lf}, bufsock.AppendTo([]byte("before ")))
+	require.NoError(t, err)
+	require.True(t, string(msg) == "before "+large, "not what was sent")
+}
+
 // A message is not handed out in memory of which it would need only a part.
 func TestSmallPartsOfLargeBuffersAreCopied(t *testing.T) {
 	const size = 7 << 20

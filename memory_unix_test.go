@@ -8,6 +8,7 @@ package bufsock_test
 import (
 	"bytes"
 	"errors"
+	"io"
 	"net"
 	"runtime"
 	"runtime/debug"
@@ -119,4 +120,39 @@ func TestIdleConnectionsAreSmall(t *testing.T) {
 	require.Less(t, created[rounds/2]/n, int64(limit))
 	require.Less(t, again[rounds/2]/n, int64(limit))
 	t.Logf("bytes per connection: %d to create and wait, %d to wait again", created[rounds/2]/n, again[rounds/2]/n)
+}
+
+// A call that has dropped all that has come holds no more while it waits than
+// others do, and neither does one behind a message that filled the first read.
+func TestIdleCallsThatDropBytesAreSmall(t *testing.T) {
+	const n, limit = 50, 8 << 10 // with the stack of a goroutine
+	defer debug.SetGCPercent(debug.SetGCPercent(-1))
+	type pair = func(testing.TB) (net.Conn, net.Conn)
+	for kind, pair := range map[string]pair{"TCP": tcpPair, "wrapped TCP": wrappedPair, "pipe": pipePair} {
+		for op, call := range map[string]func(s *bufsock.BufferedSocket){
+			"Discard":      func(s *bufsock.BufferedSocket) { s.Discard(1 << 30) },
+			"DiscardUntil": func(s *bufsock.BufferedSocket) { s.DiscardUntil(lf) },
+			"io.Copy":      func(s *bufsock.BufferedSocket) { io.Copy(struct{ io.Writer }{io.Discard}, s) },
+			"RecvSize":     func(s *bufsock.BufferedSocket) { s.RecvSize(512); s.RecvSize(1) },
+		} {
+			t.Run(kind+", "+op, func(t *testing.T) {
+				var ends []net.Conn
+				before := heap()
+				var group sync.WaitGroup
+				for range n {
+					local, remote := pair(t)
+					ends = append(ends, remote)
+					s := bufsock.NewBufferedSocket(local, bufsock.WithTimeout(time.Minute))
+					group.Go(func() { call(s) })
+					_, err := remote.Write(make([]byte, 512))
+					require.NoError(t, err)
+				}
+				require.Eventually(t, func() bool { return grown(before)/n < limit }, 10*time.Second, time.Millisecond)
+				for _, end := range ends {
+					end.Close()
+				}
+				group.Wait()
+			})
+		}
+	}
 }

@@ -3,6 +3,7 @@ package bufsock_test
 import (
 	"errors"
 	"io"
+	"os"
 	"runtime"
 	"strings"
 	"testing"
@@ -247,5 +248,18 @@ func TestRecvFuncNetstringErrors(t *testing.T) {
 			}
 			require.ErrorContains(t, err, "bufsock: RecvFunc: ")
 		})
+	}
+}
+
+// What a step has waited for stands in its error.
+func TestStepsSayWhatTheyWaitFor(t *testing.T) {
+	for want, step := range map[string]func(m *bufsock.Message) error{
+		"while waiting for 5 bytes": func(m *bufsock.Message) error { _, err := m.Next(5); return err },
+		"while waiting for 6 bytes": func(m *bufsock.Message) error { _, err := m.Peek(6); return err },
+		"while waiting for 1 byte ": func(m *bufsock.Message) error { _, err := m.ReadByte(); return err },
+		`while waiting for "\n"`:    func(m *bufsock.Message) error { _, err := m.Until(lf); return err },
+	} {
+		s := bufsock.NewBufferedSocket(&wire{reads: []read{{"", os.ErrDeadlineExceeded}}})
+		require.ErrorContains(t, s.RecvFunc(step), want)
 	}
 }

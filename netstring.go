@@ -1,6 +1,7 @@
 package bufsock
 
 import (
+	"cmp"
 	"io"
 	"iter"
 	"math"
@@ -267,7 +268,7 @@ func (ns *NetstringSocket) WriteNetstring(payload []byte, opts ...Option) error 
 		return err
 	}
 	if len(payload) > r.limit() {
-		return &NetstringMessageTooLongError{Size: int64(len(payload)), MaxSize: r.max, op: r.op}
+		return cmp.Or[error](ns.s.send.isClosed(r.op), &NetstringMessageTooLongError{Size: int64(len(payload)), MaxSize: r.max, op: r.op})
 	}
 	var header [maxDigits + 1]byte
 	_, err := ns.s.newCall(&r, &ns.s.send).sendAll(appendHeader(header[:0], len(payload)), [][]byte{payload, comma})

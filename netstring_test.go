@@ -641,3 +641,9 @@ func TestNetstringDigits(t *testing.T) {
 		}
 	}
 }
+
+func TestWritingTooMuchBehindClose(t *testing.T) {
+	ns := bufsock.NewNetstringSocket(segments(), bufsock.WithMaxSize(1))
+	require.NoError(t, ns.Close())
+	assertClosed(t, ns.WriteNetstring([]byte("ab")))
+}

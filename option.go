@@ -109,11 +109,11 @@ func WithTimeout(d time.Duration) Option { return Option{what: optTimeout, n: in
 //
 //	s := bufsock.NewBufferedSocket(conn, bufsock.WithIdleTimeout(time.Hour))
 //
-// A negative duration is no bound, and zero is not valid. Without this option
-// the timeout covers both, and so does that of a call that is given
-// [WithTimeout] alone: it sets the idle timeout of the socket aside. The wait
-// for another goroutine's receive counts as idle, too. A [NonBlocking] call
-// never waits.
+// A negative duration is no bound: the wait for the first byte may last for
+// ever. Zero is not valid. Without this option the timeout covers both, and so
+// does that of a call that is given [WithTimeout] alone: it sets the idle
+// timeout of the socket aside. The wait for another goroutine's receive counts
+// as idle, too. A [NonBlocking] call never waits.
 func WithIdleTimeout(d time.Duration) Option { return Option{what: optIdle, n: int64(d)} }
 
 // WithFlush makes a receive that must wait for bytes send the send buffer
@@ -122,8 +122,9 @@ func WithIdleTimeout(d time.Duration) Option { return Option{what: optIdle, n: i
 //
 // So a server that answers with [BufferedSocket.Buffer] makes one write for
 // all requests that came together, and never waits with an answer in hand. A
-// receive that is answered from the buffer sends nothing, and neither does a
-// [NonBlocking] one. If another goroutine's send has the turn, it sends what is
+// receive that is answered from the buffer sends nothing, nor does one of what
+// has come, as far as that can be known without waiting, or a [NonBlocking]
+// one. If another goroutine's send has the turn, it sends what is
 // buffered, and the receive goes on without it. If sending fails, the receive
 // fails with that error and has consumed nothing.
 func WithFlush() Option { return Option{what: optFlush} }
@@ -134,7 +135,8 @@ func WithMaxSize(n int) Option { return Option{what: optMaxSize, n: int64(n)} }
 
 // WithReadSize sets how many bytes are asked of the connection per read, from 1
 // byte to 1 GiB; 32 KiB is the default. The first read of a wait may ask for
-// less. It is for constructors only.
+// less, and one of a large message straight into the memory of [AppendTo] for
+// more. It is for constructors only.
 func WithReadSize(n int) Option { return Option{what: optReadSize, n: int64(n)} }
 
 // WithContext ends the call when ctx is done, also while it waits for its turn
@@ -170,7 +172,7 @@ func AppendTo(dst []byte) Option {
 type request struct {
 	op      string
 	timeout time.Duration
-	idle    time.Duration   // for the first byte; negative or, where it is not given, noIdle
+	idle    time.Duration   // for the first byte, if it is given; negative: no bound
 	max     int             // the max size, or NoLimit
 	ctx     context.Context // nil: none
 	dst     []byte          // what to append the message to; nil: new memory

@@ -58,18 +58,19 @@ func (s *BufferedSocket) Recv(size int, opts ...Option) ([]byte, error) {
 // read straight into dst if it has room. A call that fails has consumed
 // nothing: what has come is in the receive buffer, and the same call goes on.
 func (s *BufferedSocket) RecvSize(size int, opts ...Option) ([]byte, error) {
-	msg, c, err := s.sizeAtHand(size, opts)
+	msg, c, err := s.sizeAtHand("RecvSize", size, size, opts)
 	if c != nil {
 		return c.recvSize(size, size)
 	}
 	return msg, err
 }
 
-// sizeAtHand returns a message that is buffered, or a call to wait for it with.
-func (s *BufferedSocket) sizeAtHand(size int, opts []Option) ([]byte, *call, error) {
+// sizeAtHand returns a message that is buffered, of which it consumes n bytes, or
+// a call to wait for it with.
+func (s *BufferedSocket) sizeAtHand(op string, size, n int, opts []Option) ([]byte, *call, error) {
 	h := &s.recv
 	h.mu.Lock()
-	r := request{op: "RecvSize"}
+	r := request{op: op}
 	err := r.prepareSize(s, size, opts, optMessage|optMaxSize)
 	switch {
 	case err != nil:
@@ -79,9 +80,12 @@ func (s *BufferedSocket) sizeAtHand(size int, opts []Option) ([]byte, *call, err
 		h.mu.Unlock()
 		msg, err := r.empty(h)
 		return msg, nil, err
-	case h.isIdle() && h.data.len() >= size && size <= r.limit():
+	case h.isOpen() && size > r.limit():
+		defer h.mu.Unlock()
+		return r.dst, nil, &MessageTooLongError{op, r.max, h.buffered(), nil}
+	case h.isIdle() && h.data.len() >= size:
 		msg := r.deliver(h.data.bytes()[:size])
-		h.data.consume(size)
+		h.data.consume(n)
 		h.unlock()
 		return msg, nil, nil
 	}
@@ -99,14 +103,11 @@ func (s *BufferedSocket) sizeAtHand(size int, opts []Option) ([]byte, *call, err
 // something to receive, which RecvBuffer then shows. It takes [WithTimeout],
 // [WithIdleTimeout], [WithContext], [WithMaxSize], [WithFlush] and [AppendTo].
 func (s *BufferedSocket) Peek(size int, opts ...Option) ([]byte, error) {
-	r := request{op: "Peek"}
-	if err := r.prepareSize(s, size, opts, optMessage|optMaxSize); err != nil {
-		return r.dst, err
+	msg, c, err := s.sizeAtHand("Peek", size, 0, opts)
+	if c != nil {
+		return c.recvSize(size, 0)
 	}
-	if size == 0 {
-		return r.empty(&s.recv)
-	}
-	return s.newCall(&r, &s.recv).recvSize(size, 0)
+	return msg, err
 }
 
 // recvSize returns the first size bytes and consumes n, which is all of them or
@@ -124,9 +125,6 @@ func (c *call) recvSize(size, n int) ([]byte, error) {
 }
 
 func (c *call) awaitSize(size, n int) error {
-	if size > c.limit() {
-		return c.tooLong(nil)
-	}
 	if n > 0 {
 		if err := c.readDirect(0, size); err != nil {
 			return err
@@ -380,8 +378,11 @@ func (h *half) size() int {
 	if h.state.Load() == closed {
 		return 0
 	}
-	return h.data.len() + h.direct.len()
+	return h.buffered()
 }
+
+// buffered is size for who has the lock, or the turn.
+func (h *half) buffered() int { return h.data.len() + h.direct.len() }
 
 // snapshot returns a copy of the buffered bytes.
 func (h *half) snapshot() []byte {
@@ -444,6 +445,9 @@ func (c *call) fill() (err error) {
 	if err := c.kept(); err != nil {
 		return err
 	}
+	if c.h.data != nil && c.h.data.len() == 0 && c.h.direct == nil {
+		c.h.giveBack() // while it waits
+	}
 	if c.l.polls {
 		err = c.poll()
 	} else {
@@ -456,18 +460,34 @@ func (c *call) fill() (err error) {
 }
 
 // readMore reads from the connection into the receive buffer. A wait for the
-// first byte holds little memory; if that was not enough, more has come, and is
-// read at once.
+// first byte holds little memory. If that was not enough more has come, perhaps,
+// and is read at once; in a stream there mostly is more.
 func (c *call) readMore() error {
 	size := int(c.s.readSize.Load())
-	ask := size
-	if c.h.data.len() == 0 && !c.l.more {
-		ask = min(size, waitSize)
+	switch mayWait := c.timeout != 0 && !c.out; {
+	case c.h.data.len() > 0 || c.l.filled >= size || c.l.filled > 0 && !mayWait:
+		return c.readInto(size, c.read)
+	case c.l.filled > 0:
+		if err := c.readInto(size, c.glance); err != errTimeUp {
+			return err
+		}
+		c.h.giveBack()
 	}
-	n, err := c.read(c.h.space(ask))
-	c.l.more = n == ask
+	return c.readInto(min(size, waitSize), c.read)
+}
+
+// readInto adds to the receive buffer what the function reads of so many bytes.
+func (c *call) readInto(size int, read func([]byte) (int, error)) error {
+	n, err := read(c.h.space(size))
 	c.h.commit(n)
 	return err
+}
+
+// giveBack gives memory back that is not needed.
+func (h *half) giveBack() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.data = h.data.tidy()
 }
 
 // space returns memory behind the buffered bytes, for n more.
@@ -492,6 +512,9 @@ func (c *call) read(p []byte) (int, error) {
 	c.flushed = false
 	for range maxEmptyReads {
 		n, err := c.transfer(p)
+		if err == errUnsent {
+			n, err = c.readOrFlush(p)
+		}
 		if n == 0 && err == errTimeUp && c.mayLook() {
 			n, err = c.transfer(p)
 		}
@@ -531,16 +554,17 @@ func (c *call) take(size, n int) []byte {
 
 // takePart returns size bytes from the place at and consumes the first n.
 func (c *call) takePart(at, size, n int) []byte {
+	c.consume(n)
 	data := c.h.data
 	switch {
 	case c.h.direct != nil:
-		return c.takeDirect(at, size, n)
+		return c.takeDirect(at, size)
 	case c.dst == nil && data.mayHandOut(size):
 		c.h.mu.Lock()
 		defer c.h.mu.Unlock()
+		c.taken = 0
 		return data.handOut(at, size, n)
 	}
-	c.taken = n
 	return c.deliver(data.bytes()[at : at+size])
 }
 
@@ -563,5 +587,5 @@ func (c *call) drop(n int) int {
 }
 
 func (c *call) tooLong(delim []byte) error {
-	return &MessageTooLongError{c.op, c.max, c.h.size(), delim}
+	return &MessageTooLongError{c.op, c.limit(), c.h.size(), delim}
 }

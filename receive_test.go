@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"net"
 	"slices"
 	"strings"
 	"testing"
@@ -725,5 +726,49 @@ func TestMaxSizeOfACallBoundsItsSize(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, "abcd", string(msg))
 		}
+	}
+}
+
+// That a size is too large is known without a turn.
+func TestASizeThatIsTooLargeIsRefusedAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		local, remote := net.Pipe()
+		s := bufsock.NewBufferedSocket(local)
+		defer occupy(t, s)()
+		for op, call := range map[string]func(n int, opts ...bufsock.Option) ([]byte, error){"RecvSize": s.RecvSize, "Peek": s.Peek} {
+			d, err := elapsed(func() error { _, err := call(11, bufsock.WithMaxSize(10)); return err })
+			require.Zero(t, d, op)
+			e, ok := err.(*bufsock.MessageTooLongError)
+			require.True(t, ok, "%s: %v", op, err)
+			require.Equal(t, 10, e.MaxSize)
+		}
+		s.Close()
+		remote.Close()
+	})
+}
+
+// A panic of the connection or of a context behind a message does not take it
+// away.
+func TestAPanicBehindAMessageConsumesNothing(t *testing.T) {
+	for op, call := range waiting {
+		if isSend(op) || op == "Discard" || strings.HasPrefix(op, "Discard") {
+			continue
+		}
+		t.Run(op, func(t *testing.T) {
+			const message = "1:x,\n"
+			armed := false
+			conn := &hooked{Conn: segments(message)}
+			conn.readDeadline = func(at time.Time) error {
+				if armed && at.IsZero() { // as it was
+					armed = false
+					panic("deadline")
+				}
+				armed = !at.IsZero()
+				return nil
+			}
+			s := bufsock.NewBufferedSocket(conn)
+			require.Equal(t, "deadline", panicOf(func() { call(s) }))
+			require.Equal(t, message, string(s.RecvBuffer()))
+		})
 	}
 }

@@ -55,13 +55,14 @@ func (s *BufferedSocket) newSend(opts []Option) (*call, error) {
 // enterAlone gets the turn to write n bytes to a descriptor, if nothing is
 // buffered and nobody else sends.
 func (c *call) enterAlone(n int) bool {
-	h, l := c.h, c.s.link.Load()
-	if !l.polls || n == 0 || n > copySize {
+	h := c.h
+	if n == 0 || n > copySize {
 		return false
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if !h.isIdle() || h.data.len() > 0 || l.broken != nil {
+	l := c.s.link.Load() // an Upgrade that has a turn may change it
+	if !h.isIdle() || h.data.len() > 0 || !l.polls || l.broken != nil {
 		return false
 	}
 	h.busy, h.inside = true, writing
@@ -178,7 +179,9 @@ func (c *call) sendAll(header []byte, pieces [][]byte) (int, error) {
 	defer c.release()
 	err := c.enter()
 	if err != nil {
-		h.keepBehind(header, pieces)
+		if err != errClosed { // as Shutdown sends what is kept
+			h.keepBehind(header, pieces)
+		}
 		return 0, c.explain(err, want{})
 	}
 	defer c.leave()

@@ -188,7 +188,7 @@ func TestTimeoutsInTheMiddleOfAWriteEndATLSSession(t *testing.T) {
 		},
 		"a flush before a receive": func(t *testing.T, s *bufsock.BufferedSocket, soon time.Duration) error {
 			require.NoError(t, s.Buffer(much))
-			_, err := s.RecvUntil(lf, bufsock.WithFlush(), bufsock.WithTimeout(soon))
+			_, err := s.RecvUntil(crlf, bufsock.WithFlush(), bufsock.WithTimeout(soon)) // which has not come
 			return err
 		},
 		"the deadline of a Write": func(t *testing.T, s *bufsock.BufferedSocket, soon time.Duration) error {
@@ -843,4 +843,15 @@ func TestBufferWaitsForItsTurn(t *testing.T) {
 		require.Empty(t, s.SendBuffer())
 		remote.Close()
 	})
+}
+
+// io.EOF of a write is no end of what the peer sends.
+func TestAWriteThatReturnsEOF(t *testing.T) {
+	for op, call := range waiting {
+		if isSend(op) {
+			s := bufsock.NewBufferedSocket(&wire{limits: []int{0}, err: io.EOF})
+			require.Equal(t, io.EOF, call(s), op)
+			require.ErrorIs(t, call(s), bufsock.ErrBroken, op)
+		}
+	}
 }

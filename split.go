@@ -69,20 +69,21 @@ func (s *BufferedSocket) recvSplit(op string, split bufio.SplitFunc, opts []Opti
 		h.mu.Unlock()
 		return r.dst, false, err
 	}
-	if h.isIdle() && h.data.len() > 0 && !s.splitEnded {
+	if h.isIdle() {
 		h.busy = true
 		h.mu.Unlock()
 		return s.splitAtHand(&r, split)
 	}
-	c := s.unlockToWait(&r, h)
+	h.mu.Unlock()
+	c, err := s.receive(&r)
 	defer c.end()
-	if err := c.enter(); err != nil {
+	if err != nil {
 		return r.dst, false, c.explain(err, want{kind: wantToken})
 	}
 	var t token
 	t.next(s, &c.request, split, false)
 	t.await(c, split)
-	c.taken = t.size
+	c.consume(t.size)
 	return t.msg, t.final, t.err
 }
 

@@ -400,3 +400,17 @@ func TestTimeoutCoversTheSplitFunction(t *testing.T) {
 		})
 	}
 }
+
+func TestWhatRecvSplitWaitsForInTheQueue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		local, remote := net.Pipe()
+		s := bufsock.NewBufferedSocket(local)
+		release := occupy(t, s)
+		_, err := s.RecvSplit(bufio.ScanLines)
+		require.ErrorContains(t, err, "while waiting for a token")
+		release()
+		synctest.Wait()
+		s.Close()
+		remote.Close()
+	})
+}

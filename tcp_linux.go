@@ -11,7 +11,11 @@ import (
 const (
 	tcpInfoState    = 0   // a byte
 	tcpInfoReceived = 128 // tcpi_bytes_received, of 8 bytes
+	tcpTimeWait     = 6   // TCP_TIME_WAIT
 	tcpClose        = 7   // TCP_CLOSE
+	tcpCloseWait    = 8   // TCP_CLOSE_WAIT
+	tcpLastAck      = 9   // TCP_LAST_ACK
+	tcpClosing      = 11  // TCP_CLOSING
 )
 
 // infoOf asks the kernel of a TCP connection.
@@ -28,8 +32,11 @@ func infoOf(raw syscall.RawConn) (info tcpInfo) {
 			return
 		}
 		info.state = tcpAlive
-		if state == tcpClose {
+		switch state {
+		case tcpClose:
 			info.state = tcpDead
+		case tcpTimeWait, tcpCloseWait, tcpLastAck, tcpClosing:
+			info.hasFIN = true
 		}
 		// The end of the stream is an option of MPTCP, which TCP does not count.
 		// Kernels that do not count leave zero.
@@ -38,6 +45,34 @@ func infoOf(raw syscall.RawConn) (info tcpInfo) {
 		info.counted = err == nil && protocol == syscall.IPPROTO_TCP && info.received > 0
 	})
 	return info
+}
+
+// takenBefore returns how many bytes have been read from a TCP connection, and
+// whether that is known.
+func takenBefore(raw syscall.RawConn) (n uint64, known bool) {
+	for range 3 { // if something comes in between
+		info := infoOf(raw)
+		if info.received == 0 {
+			return 0, true
+		}
+		n = info.received - unread(raw)
+		if info.hasFIN {
+			n--
+		}
+		if infoOf(raw) == info {
+			return n, info.state == tcpAlive
+		}
+	}
+	return 0, false
+}
+
+// unread returns how many bytes a descriptor holds.
+func unread(raw syscall.RawConn) uint64 {
+	var n int32
+	_ = raw.Control(func(fd uintptr) {
+		_, _, _ = syscall.Syscall(syscall.SYS_IOCTL, fd, syscall.TIOCINQ, uintptr(unsafe.Pointer(&n)))
+	})
+	return uint64(n)
 }
 
 // getTCPInfo returns how much of the struct there is.

@@ -152,6 +152,17 @@ func (h *half) arm(s *BufferedSocket, l *link, until instant, watched bool) (num
 	return a.call, ignoreClosed(err)
 }
 
+// lift gives the connection the user's deadline, if it may have one from before.
+// A failure is left to the first call that needs a deadline.
+func (h *half) lift(l *link) {
+	a := &h.alarm
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if !l.wakes && !a.lifted {
+		a.lifted = h.applyDeadline(l) == nil
+	}
+}
+
 // extend gives the call under way another end.
 func (c *call) extend(until instant) error {
 	c.until = until

@@ -160,9 +160,7 @@ func (c *call) ready() error {
 		return err
 	}
 	if !c.out && !c.flushed && c.wantsFlush() {
-		if err := c.flushFirst(); err != nil {
-			return err
-		}
+		return errUnsent
 	}
 	if c.h.deadlinePassed() {
 		return errTimeUp
@@ -193,8 +191,11 @@ func (c *call) mayTransfer() error {
 // result looks at what the connection returned for a transfer of size bytes.
 func (c *call) result(n, size int, err error) (int, error) {
 	c.tried, c.found, c.full = true, n > 0, n == size
+	if !c.h.sends {
+		c.l.noteFilled(n, size)
+	}
 	if n < 0 || n > size {
-		return 0, errors.New("bufsock: " + c.op + ": the connection returned an impossible count")
+		return 0, c.judge(errors.New("bufsock: " + c.op + ": the connection returned an impossible count"))
 	}
 	c.total = plus(c.total, n)
 	if n > 0 && !c.h.sends {
@@ -282,6 +283,31 @@ func (c *call) wantsFlush() bool {
 		(c.given&optFlush != 0 || c.s.flush.Load()) && c.s.Unsent() > 0
 }
 
+// readOrFlush is the read of a call that sends what is buffered before it waits,
+// and need not wait for what has come.
+func (c *call) readOrFlush(p []byte) (n int, err error) {
+	if c.l.filled > 0 || c.canGlimpse() || c.l.polls && c.hasArrived() {
+		if n, err = c.glance(p); err != errTimeUp {
+			return n, err
+		}
+	}
+	if err = c.flushFirst(); err != nil {
+		return 0, err
+	}
+	return c.transfer(p)
+}
+
+// glance reads what has come. Where that cannot be known otherwise it waits for
+// the grace.
+func (c *call) glance(p []byte) (int, error) {
+	c.settle()
+	look := c.s.newCall(&request{op: c.op, given: optConn}, c.h)
+	defer look.release()
+	look.l, look.last = c.l, c.last
+	defer look.settle()
+	return look.read(p)
+}
+
 // flushFirst sends what is buffered, within the call's time, unless a send has
 // the turn, which does that.
 func (c *call) flushFirst() error {
@@ -305,7 +331,7 @@ func (c *call) flushFirst() error {
 		return out.explain(err, want{})
 	}
 	if c.idling {
-		err = c.extend(now().plus(c.idleTimeout()))
+		err = c.extend(c.idleEnd())
 	}
 	return err
 }

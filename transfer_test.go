@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -505,4 +506,37 @@ func TestNonBlockingGoesOnBehindASlowSplitFunction(t *testing.T) {
 		s.Close()
 		remote.Close()
 	})
+}
+
+// What has come with what was asked for needs no wait, and so no flush before:
+// all answers to requests that came together are one write, however small the
+// memory is that a wait begins with.
+func TestRequestsThatCameTogetherAreAnsweredTogether(t *testing.T) {
+	const requests = 100
+	for name, pair := range map[string]func(testing.TB) (net.Conn, net.Conn){
+		"TCP": tcpPair, "TLS": tlsPair, "pipe": pipePair, "wrapped": wrappedTransport.pair,
+	} {
+		t.Run(name, func(t *testing.T) {
+			local, remote := pair(t)
+			s := bufsock.NewBufferedSocket(local, bufsock.WithFlush())
+			var group sync.WaitGroup
+			group.Go(func() {
+				for msg, err := range s.Messages(lf) {
+					if err != nil || s.Buffer(append(msg, "!\n"...)) != nil {
+						return
+					}
+				}
+			})
+			for range 3 {
+				_, err := io.WriteString(remote, strings.Repeat("request 9\n", requests))
+				require.NoError(t, err)
+				got := make([]byte, 2*requests*len("request 9!\n"))
+				n, err := remote.Read(got)
+				require.NoError(t, err)
+				require.Equal(t, strings.Repeat("request 9!\n", requests), string(got[:n]), "one write")
+			}
+			remote.Close()
+			group.Wait()
+		})
+	}
 }
