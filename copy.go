@@ -78,7 +78,8 @@ func (c *call) writeBuffered(w io.Writer, limit int64) (n int, err error) {
 }
 
 // kernelCopy has the kernel copy to w, if it can, and returns why it stopped: at
-// the end of the stream that is io.EOF. If io.Copy itself made the copy, bytes that w does not take would be lost.
+// the end of the stream that is io.EOF. If io.Copy itself made the copy, bytes
+// that w does not take would be lost.
 func (c *call) kernelCopy(w io.Writer) (n int64, err error) {
 	if runtime.GOOS != "linux" || !c.l.polls || c.l.ended != nil || c.l.next != nil || c.h.deadlinePassed() {
 		return 0, nil

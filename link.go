@@ -22,7 +22,7 @@ type link struct {
 	polls       bool // raw is that of conn, and may be used without it
 	takesVector bool // it has a vectored write
 	wakes       bool // a new deadline wakes a Read or Write that waits
-	counts      bool // the kernel counts the bytes that are taken, from the same one on; guarded by the turn of recv
+	counts      bool // taken begins where the count of the kernel does; guarded by the turn of recv
 
 	shaken      atomic.Bool             // the handshake is done
 	readClosed  atomic.Bool             // by our CloseRead
@@ -32,7 +32,7 @@ type link struct {
 
 	taken  uint64 // bytes that have been read; guarded by the turn of recv
 	ended  error  // of the stream, for good, so that it is not asked again; guarded by the turn of recv
-	filled int    // the size of the last read, if it got so much, and so may have left something; guarded by the turn of recv
+	filled int    // the size of the last read, if it got all that, or zero; guarded by the turn of recv
 	next   error  // came together with bytes; guarded by the turn of recv
 	broken error  // why nothing can be sent any more; guarded by the turn of send
 }
@@ -141,6 +141,7 @@ func (l *link) goesOn(n int) {
 	}
 }
 
+// noteFilled notes whether a read may have left something.
 func (l *link) noteFilled(n, size int) {
 	l.filled = 0
 	if n == size {
@@ -326,7 +327,7 @@ func readError(err error) error {
 	if call, ok := cause.(*os.SyscallError); ok {
 		cause = os.NewSyscallError("read", call.Err)
 	}
-	if e.Err != nil && error(&e) != err {
+	if _, bare := err.(*net.OpError); e.Err != nil && !bare {
 		cause = &dressed{cause, err}
 	}
 	e.Op, e.Err = "read", cause

@@ -118,7 +118,11 @@ func TestErrorsOfASendThatAreErrorsOfAReceive(t *testing.T) {
 					}
 					require.ErrorIs(t, err, tt.cause)
 					require.IsType(t, (*net.OpError)(nil), err)
-					require.Equal(t, "read", err.(*net.OpError).Op)
+					op := err.(*net.OpError)
+					require.Equal(t, "read", op.Op)
+					if met, ok := tt.met.(*net.OpError); ok {
+						require.IsType(t, met.Err, op.Err)
+					}
 					require.NotContains(t, err.Error(), "write")
 					require.Empty(t, msg)
 					require.Equal(t, "half a mess", string(s.RecvBuffer()))
