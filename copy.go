@@ -199,19 +199,24 @@ func (c *call) flushAll() error {
 // r is a *BufferedSocket, or an [io.LimitedReader] over one as [io.CopyN] has it:
 // then it is as WriteTo of that socket, whose read deadline bounds it, too, and
 // which keeps what was not sent.
-func (s *BufferedSocket) ReadFrom(r io.Reader) (n int64, err error) {
+func (s *BufferedSocket) ReadFrom(r io.Reader) (int64, error) {
 	const op = "ReadFrom"
-	limit := int64(unlimited)
+	if source, ok := r.(*BufferedSocket); ok {
+		return s.copyFromSocket(op, source, unlimited)
+	}
 	if l, ok := r.(*io.LimitedReader); ok {
 		if source, ok := l.R.(*BufferedSocket); ok {
-			r, limit = source, max(l.N, 0)
-			defer func() { l.N -= n }()
+			n, err := s.copyFromSocket(op, source, max(l.N, 0))
+			l.N -= n
+			return n, err
 		}
 	}
-	source, ok := r.(*BufferedSocket)
-	if !ok {
-		return s.sendFrom(op, r)
-	}
+	return s.sendFrom(op, r)
+}
+
+// copyFromSocket sends what is buffered, and then what the source receives, with
+// the turns in the order that all copies between sockets have.
+func (s *BufferedSocket) copyFromSocket(op string, source *BufferedSocket, limit int64) (int64, error) {
 	if _, err := s.sendFrom(op, nil); err != nil || limit == 0 {
 		return 0, err
 	}
