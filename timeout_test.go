@@ -461,3 +461,37 @@ func TestCanceledCallTakesWhatIsThere(t *testing.T) {
 	require.ErrorIs(t, err, context.Canceled)
 	require.Len(t, conn.asked, 2, "a try that finds nothing is the last")
 }
+
+// A read that got all that it asked for may have left something. To look for that
+// is part of the call's time.
+func TestTimeoutBehindAReadThatWasFilled(t *testing.T) {
+	for _, timeout := range []time.Duration{time.Second, time.Millisecond, time.Millisecond / 2} {
+		for _, flush := range []bool{false, true} {
+			for op, call := range waiting {
+				if isSend(op) {
+					continue
+				}
+				t.Run(fmt.Sprintf("%v, flush %v, %s", timeout, flush, op), func(t *testing.T) {
+					synctest.Test(t, func(t *testing.T) {
+						local, remote := net.Pipe()
+						s := bufsock.NewBufferedSocket(local)
+						go remote.Write(make([]byte, 512))
+						_, err := s.Discard(512)
+						require.NoError(t, err)
+						opts := []bufsock.Option{bufsock.WithTimeout(timeout)}
+						if flush {
+							require.NoError(t, s.Buffer([]byte("answer")))
+							opts = append(opts, bufsock.WithFlush())
+							go remote.Read(make([]byte, 6))
+						}
+						d, err := elapsed(func() error { return call(s, opts...) })
+						require.Equal(t, timeout, d)
+						require.IsType(t, (*bufsock.TimeoutError)(nil), err)
+						s.Close()
+						remote.Close()
+					})
+				})
+			}
+		}
+	}
+}

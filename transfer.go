@@ -298,8 +298,12 @@ func (c *call) readOrFlush(p []byte) (n int, err error) {
 }
 
 // glance reads what has come. Where that cannot be known otherwise it waits for
-// the grace.
+// the grace, if the call has so much time.
 func (c *call) glance(p []byte) (int, error) {
+	c.startClock()
+	if c.until != never && c.until < now().plus(grace) {
+		return 0, errTimeUp
+	}
 	c.settle()
 	look := c.s.newCall(&request{op: c.op, given: optConn}, c.h)
 	defer look.release()
