@@ -246,7 +246,7 @@ func (s *BufferedSocket) awaitSender(state tcpState) {
 
 	patience := maxAwaitSender
 	switch {
-	case state == tcpAlive:
+	case state == tcpAlive, state == tcpEnded:
 		return // and so the end is one
 	case state == tcpDead && how == writing:
 		patience = maxAwaitDeadSender
@@ -264,14 +264,14 @@ type tcpState uint8
 
 const (
 	tcpUnknown tcpState = iota
-	tcpAlive            // only the peer's direction has ended, if any
+	tcpAlive            // the peer's direction goes on
+	tcpEnded            // it has ended, and nothing else
 	tcpDead             // reset, given up, or ended in both directions
 )
 
 // A tcpInfo is what the kernel says of a TCP connection.
 type tcpInfo struct {
 	state    tcpState
-	hasFIN   bool   // the peer has ended its stream; not known of one that is dead
 	received uint64 // bytes, and one for the peer's end of its stream
 	counted  bool   // received is known
 }

@@ -22,7 +22,7 @@ const (
 func infoOf(raw syscall.RawConn) (info tcpInfo) {
 	_ = raw.Control(func(fd uintptr) {
 		var b [tcpInfoReceived + 8]byte
-		state := byte(0)
+		var state byte
 		switch getTCPInfo(fd, &b) {
 		case len(b):
 			state = b[tcpInfoState]
@@ -36,7 +36,7 @@ func infoOf(raw syscall.RawConn) (info tcpInfo) {
 		case tcpClose:
 			info.state = tcpDead
 		case tcpTimeWait, tcpCloseWait, tcpLastAck, tcpClosing:
-			info.hasFIN = true
+			info.state = tcpEnded
 		}
 		// The end of the stream is an option of MPTCP, which TCP does not count.
 		// Kernels that do not count leave zero.
@@ -56,11 +56,11 @@ func takenBefore(raw syscall.RawConn) (n uint64, known bool) {
 			return 0, true
 		}
 		n = info.received - unread(raw)
-		if info.hasFIN {
-			n--
+		if info.state == tcpEnded {
+			n-- // the end counts as a byte
 		}
 		if infoOf(raw) == info {
-			return n, info.state == tcpAlive
+			return n, info.state != tcpDead
 		}
 	}
 	return 0, false

@@ -285,13 +285,13 @@ func (c *call) wantsFlush() bool {
 
 // readOrFlush is the read of a call that sends what is buffered before it waits,
 // and need not wait for what has come.
-func (c *call) readOrFlush(p []byte) (n int, err error) {
+func (c *call) readOrFlush(p []byte) (int, error) {
 	if c.l.filled > 0 || c.canGlimpse() || c.l.polls && c.hasArrived() {
-		if n, err = c.glance(p); err != errTimeUp {
+		if n, err := c.glance(p); err != errTimeUp {
 			return n, err
 		}
 	}
-	if err = c.flushFirst(); err != nil {
+	if err := c.flushFirst(); err != nil {
 		return 0, err
 	}
 	return c.transfer(p)
