@@ -772,6 +772,18 @@ func TestCopiesOfALimitedReader(t *testing.T) {
 			require.Equal(t, tt.sent, strings.Join(w.writes, ""))
 		}
 	})
+	t.Run("wait for no more than that", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			local, remote := net.Pipe()
+			go remote.Write([]byte("abc"))
+			source, target := bufsock.NewBufferedSocket(local), bufsock.NewBufferedSocket(&wire{})
+			d, err := elapsed(func() error { _, err := io.CopyN(target, source, 3); return err })
+			require.NoError(t, err)
+			require.Zero(t, d)
+			source.Close()
+			remote.Close()
+		})
+	})
 	t.Run("keep what was not taken", func(t *testing.T) {
 		source := bufsock.NewBufferedSocket(segments("abcdef"))
 		boom := errors.New("boom")
