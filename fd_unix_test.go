@@ -509,14 +509,19 @@ func arrivedRecords(t *testing.T, records ...string) net.Conn {
 		_, err := server.Write([]byte(record))
 		require.NoError(t, err)
 	}
+	awaitArrived(t, local, written)
+	return client
+}
+
+// awaitArrived waits until the kernel holds so many bytes.
+func awaitArrived(t *testing.T, local net.Conn, size int) {
 	raw, err := local.(*net.TCPConn).SyscallConn()
 	require.NoError(t, err)
-	buf := make([]byte, written)
+	buf := make([]byte, size)
 	require.NoError(t, raw.Read(func(fd uintptr) bool {
 		n, _, _ := syscall.Recvfrom(int(fd), buf, syscall.MSG_PEEK)
-		return n == written // else the kernel is at it
+		return n == size // else the kernel is at it
 	}))
-	return client
 }
 
 // Bytes that have arrived win over a cancellation, in however many records, and
@@ -659,13 +664,7 @@ func TestADirectReadOfWhatHasComeDoesNotFlush(t *testing.T) {
 		require.NoError(t, local.(*net.TCPConn).SetReadBuffer(1<<20))
 		_, err := io.WriteString(remote, half+half)
 		require.NoError(t, err)
-		raw, err := local.(*net.TCPConn).SyscallConn()
-		require.NoError(t, err)
-		buf := make([]byte, size)
-		require.NoError(t, raw.Read(func(fd uintptr) bool {
-			n, _, _ := syscall.Recvfrom(int(fd), buf, syscall.MSG_PEEK)
-			return n == size
-		}))
+		awaitArrived(t, local, size)
 		return local
 	}
 	tls := func(t *testing.T) net.Conn { return arrivedRecords(t, half, half) }
